@@ -1,0 +1,101 @@
+"""Realm: one tenant with its law, and the head of its revisions. Changelog: what each revision touched."""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+
+from permissions.engine import names
+from permissions.models.fields import validate_name
+
+COMBINING = [("deny_overrides", "deny overrides"), ("overlay", "overlay")]
+UNKNOWN_SUBJECTS = [("deny", "deny"), ("everyone", "everyone")]
+MAX_STALENESS_S = 0.5
+MAX_STATIC_GRACE_S = 60.0
+
+
+def validate_resource_types(value: object) -> None:
+    """{type: {"combining": "deny_overrides" | "overlay"}}"""
+    if not isinstance(value, dict):
+        raise ValidationError(f"must be a JSON object, not {type(value).__name__}", code="invalid")
+    for kind, options in value.items():
+        try:
+            names.check_type(kind, "resource type")
+        except names.BadNameError as error:
+            raise ValidationError(str(error), code="invalid") from error
+        if not isinstance(options, dict) or set(options) != {"combining"} or options["combining"] not in dict(COMBINING):
+            raise ValidationError(
+                f"resource type {kind!r} must be given as {{'combining': 'deny_overrides' or 'overlay'}}", code="invalid"
+            )
+
+
+class Realm(models.Model):
+    """`epoch`, `rev`, `stamp` and `write_state` belong to the triggers (consistency, section 3); nothing else writes them."""
+
+    name = models.CharField(max_length=names.MAX_NAME, unique=True, validators=[validate_name])
+    combining = models.CharField(max_length=20, choices=COMBINING, default="deny_overrides")
+    resource_types = models.JSONField(default=dict, blank=True, validators=[validate_resource_types])
+    unknown_subjects = models.CharField(max_length=20, choices=UNKNOWN_SUBJECTS, default="deny")
+    staleness_s = models.FloatField(
+        default=MAX_STALENESS_S,
+        validators=[MinValueValidator(0.0), MaxValueValidator(MAX_STALENESS_S)],
+        help_text="Seconds: how old an answer without a token may be.",
+    )
+    static_grace_s = models.FloatField(
+        default=0.0,
+        validators=[MinValueValidator(0.0), MaxValueValidator(MAX_STATIC_GRACE_S)],
+        help_text="Seconds: how much older answers may be while the database is away. 0 fails closed.",
+    )
+    suspended = models.BooleanField(default=False, help_text="A suspended realm denies every check.")
+
+    epoch = models.UUIDField(default=uuid.uuid4, editable=False)
+    rev = models.BigIntegerField(default=0, editable=False)
+    stamp = models.IntegerField(default=0, editable=False)
+    write_state = models.SmallIntegerField(default=0, editable=False)
+
+    class Meta:
+        default_permissions = ()
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.CheckConstraint(name="realm_name_not_empty", condition=~Q(name="")),
+            models.CheckConstraint(name="realm_combining", condition=Q(combining__in=[c for c, _ in COMBINING])),
+            models.CheckConstraint(
+                name="realm_unknown_subjects", condition=Q(unknown_subjects__in=[c for c, _ in UNKNOWN_SUBJECTS])
+            ),
+            models.CheckConstraint(
+                name="realm_staleness", condition=Q(staleness_s__gte=0.0) & Q(staleness_s__lte=MAX_STALENESS_S)
+            ),
+            models.CheckConstraint(
+                name="realm_static_grace", condition=Q(static_grace_s__gte=0.0) & Q(static_grace_s__lte=MAX_STATIC_GRACE_S)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Changelog(models.Model):
+    """One row for each object a revision touched; written by triggers alone.
+
+    `kind`: m model, s subject, t team, r resource, k key, * everything. `realm_id` is no foreign key: deleting a realm fires
+    triggers that write here after Django has collected what to delete.
+    """
+
+    pk = models.CompositePrimaryKey("realm_id", "rev", "kind", "object_id")
+    realm_id = models.BigIntegerField()
+    rev = models.BigIntegerField()
+    kind = models.CharField(max_length=1)
+    object_id = models.CharField(max_length=names.MAX_REF)
+    stamp = models.IntegerField()
+    at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.realm_id}@{self.rev} {self.kind} {self.object_id}"
