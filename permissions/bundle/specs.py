@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 Combining = Literal["deny_overrides", "overlay"]
 Json = Mapping[str, Any]
@@ -117,6 +117,11 @@ class RealmSpec:
     staleness_s: float = 0.5
     static_grace_s: float = 0.0
     suspended: bool = False
+
+
+Spec: TypeAlias = (
+    RealmSpec | PermissionSpec | GroupSpec | RoleSpec | SubjectSpec | TeamSpec | ResourceSpec | BindingSpec
+)
 
 
 @dataclass(frozen=True, slots=True)
