@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db.models import CheckConstraint, F, Q
+from django.utils.translation import gettext_lazy as _
 
 from permissions.engine import names
 
@@ -111,5 +112,5 @@ def window_constraint(name: str) -> CheckConstraint:
     return CheckConstraint(
         name=name,
         condition=Q(valid_from__isnull=True) | Q(valid_until__isnull=True) | Q(valid_from__lt=F("valid_until")),
-        violation_error_message="valid_from must be earlier than valid_until",
+        violation_error_message=_("valid_from must be earlier than valid_until"),
     )

@@ -6,13 +6,14 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from permissions.engine import names
 from permissions.models.fields import validate_name
 from permissions.models.realm import Realm
 from permissions.models.subjects import Subject
 
-ASSERTED = [("override", "override"), ("fill", "fill"), ("ignore", "ignore")]
+ASSERTED = [("override", _("override")), ("fill", _("fill")), ("ignore", _("ignore"))]
 
 
 class ApiKey(models.Model):
@@ -21,30 +22,34 @@ class ApiKey(models.Model):
     A plain digest is enough: the key carries 256 random bits, so there is nothing to guess or to stretch.
     """
 
-    realm = models.ForeignKey(Realm, on_delete=models.CASCADE, related_name="keys")
-    name = models.CharField(max_length=names.MAX_NAME, validators=[validate_name])
-    prefix = models.CharField(max_length=16, unique=True, editable=False)
+    realm = models.ForeignKey(Realm, on_delete=models.CASCADE, related_name="keys", verbose_name=_("realm"))
+    name = models.CharField(_("name"), max_length=names.MAX_NAME, validators=[validate_name])
+    prefix = models.CharField(_("prefix"), max_length=16, unique=True, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)
-    asserted = models.CharField(max_length=10, choices=ASSERTED, default="fill")
-    subject = models.ForeignKey(Subject, on_delete=models.CASCADE, null=True, blank=True, related_name="keys")
-    is_admin = models.BooleanField(default=False)
-    created_at = models.DateTimeField(auto_now_add=True)
-    created_by = models.CharField(max_length=600, blank=True, default="", editable=False)
-    valid_until = models.DateTimeField(null=True, blank=True)
-    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    asserted = models.CharField(_("asserted properties"), max_length=10, choices=ASSERTED, default="fill")
+    subject = models.ForeignKey(
+        Subject, on_delete=models.CASCADE, null=True, blank=True, related_name="keys", verbose_name=_("subject")
+    )
+    is_admin = models.BooleanField(_("administrator"), default=False)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    created_by = models.CharField(_("created by"), max_length=600, blank=True, default="", editable=False)
+    valid_until = models.DateTimeField(_("valid until"), null=True, blank=True)
+    revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True, editable=False)
 
     class Meta:
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
         default_permissions = ()
         ordering: ClassVar = ["name", "id"]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["realm", "name"], condition=Q(revoked_at__isnull=True), name="key_name_unique_while_alive"
             ),
-            models.CheckConstraint(name="key_asserted", condition=Q(asserted__in=[a for a, _ in ASSERTED])),
+            models.CheckConstraint(name="key_asserted", condition=Q(asserted__in=[a for a, _label in ASSERTED])),
             models.CheckConstraint(
                 name="key_admin_without_subject",
                 condition=Q(is_admin=False) | Q(subject__isnull=True),
-                violation_error_message="a key acts as a subject or as an administrator, not both",
+                violation_error_message=_("a key acts as a subject or as an administrator, not both"),
             ),
         ]
 

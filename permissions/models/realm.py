@@ -9,12 +9,13 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from permissions.engine import names
 from permissions.models.fields import validate_name
 
-COMBINING = [("deny_overrides", "deny overrides"), ("overlay", "overlay")]
-UNKNOWN_SUBJECTS = [("deny", "deny"), ("everyone", "everyone")]
+COMBINING = [("deny_overrides", _("deny overrides")), ("overlay", _("overlay"))]
+UNKNOWN_SUBJECTS = [("deny", _("deny")), ("everyone", _("everyone"))]
 MAX_STALENESS_S = 0.5
 MAX_STATIC_GRACE_S = 60.0
 
@@ -37,35 +38,39 @@ def validate_resource_types(value: object) -> None:
 class Realm(models.Model):
     """`epoch`, `rev`, `stamp` and `write_state` belong to the triggers (consistency, section 3); nothing else writes them."""
 
-    name = models.CharField(max_length=names.MAX_NAME, unique=True, validators=[validate_name])
-    combining = models.CharField(max_length=20, choices=COMBINING, default="deny_overrides")
-    resource_types = models.JSONField(default=dict, blank=True, validators=[validate_resource_types])
-    unknown_subjects = models.CharField(max_length=20, choices=UNKNOWN_SUBJECTS, default="deny")
+    name = models.CharField(_("name"), max_length=names.MAX_NAME, unique=True, validators=[validate_name])
+    combining = models.CharField(_("combining"), max_length=20, choices=COMBINING, default="deny_overrides")
+    resource_types = models.JSONField(_("resource types"), default=dict, blank=True, validators=[validate_resource_types])
+    unknown_subjects = models.CharField(_("unknown subjects"), max_length=20, choices=UNKNOWN_SUBJECTS, default="deny")
     staleness_s = models.FloatField(
+        _("staleness (s)"),
         default=MAX_STALENESS_S,
         validators=[MinValueValidator(0.0), MaxValueValidator(MAX_STALENESS_S)],
-        help_text="Seconds: how old an answer without a token may be.",
+        help_text=_("Seconds: how old an answer without a token may be."),
     )
     static_grace_s = models.FloatField(
+        _("static grace (s)"),
         default=0.0,
         validators=[MinValueValidator(0.0), MaxValueValidator(MAX_STATIC_GRACE_S)],
-        help_text="Seconds: how much older answers may be while the database is away. 0 fails closed.",
+        help_text=_("Seconds: how much older answers may be while the database is away. 0 fails closed."),
     )
-    suspended = models.BooleanField(default=False, help_text="A suspended realm denies every check.")
+    suspended = models.BooleanField(_("suspended"), default=False, help_text=_("A suspended realm denies every check."))
 
     epoch = models.UUIDField(default=uuid.uuid4, editable=False)
-    rev = models.BigIntegerField(default=0, editable=False)
+    rev = models.BigIntegerField(_("revision"), default=0, editable=False)
     stamp = models.IntegerField(default=0, editable=False)
     write_state = models.SmallIntegerField(default=0, editable=False)
 
     class Meta:
+        verbose_name = _("realm")
+        verbose_name_plural = _("realms")
         default_permissions = ()
         ordering: ClassVar = ["name"]
         constraints: ClassVar = [
             models.CheckConstraint(name="realm_name_not_empty", condition=~Q(name="")),
-            models.CheckConstraint(name="realm_combining", condition=Q(combining__in=[c for c, _ in COMBINING])),
+            models.CheckConstraint(name="realm_combining", condition=Q(combining__in=[c for c, _label in COMBINING])),
             models.CheckConstraint(
-                name="realm_unknown_subjects", condition=Q(unknown_subjects__in=[c for c, _ in UNKNOWN_SUBJECTS])
+                name="realm_unknown_subjects", condition=Q(unknown_subjects__in=[c for c, _label in UNKNOWN_SUBJECTS])
             ),
             models.CheckConstraint(
                 name="realm_staleness", condition=Q(staleness_s__gte=0.0) & Q(staleness_s__lte=MAX_STALENESS_S)
@@ -87,14 +92,16 @@ class Changelog(models.Model):
     """
 
     pk = models.CompositePrimaryKey("realm_id", "rev", "kind", "object_id")
-    realm_id = models.BigIntegerField()
-    rev = models.BigIntegerField()
-    kind = models.CharField(max_length=1)
-    object_id = models.CharField(max_length=names.MAX_REF)
+    realm_id = models.BigIntegerField(_("realm"))
+    rev = models.BigIntegerField(_("revision"))
+    kind = models.CharField(_("kind"), max_length=1)
+    object_id = models.CharField(_("object"), max_length=names.MAX_REF)
     stamp = models.IntegerField()
-    at = models.DateTimeField()
+    at = models.DateTimeField(_("at"))
 
     class Meta:
+        verbose_name = _("changed object")
+        verbose_name_plural = _("revisions")
         default_permissions = ()
 
     def __str__(self) -> str:

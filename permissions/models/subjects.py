@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
 
 from permissions.engine import names
 from permissions.models.fields import validate_attributes, validate_holder, window_constraint
 from permissions.models.realm import Realm
 
-KINDS = [("subject", "subject"), ("team", "team"), ("everyone", "everyone of a type")]
+KINDS = [("subject", _("subject")), ("team", _("team")), ("everyone", _("everyone of a type"))]
 
 
 class SubjectManager(models.Manager["Subject"]):
@@ -22,29 +23,37 @@ class SubjectManager(models.Manager["Subject"]):
 class Subject(models.Model):
     """`ref` is `type:id`, byte-exact. Kind `everyone` is the holder `type:*` of bindings that reach all subjects of a type."""
 
-    realm = models.ForeignKey(Realm, on_delete=models.CASCADE, related_name="subjects")
-    ref = models.CharField("id", max_length=names.MAX_REF, validators=[validate_holder])
-    kind = models.CharField(max_length=10, choices=KINDS, default="subject", editable=False)
-    attributes = models.JSONField(default=dict, blank=True, validators=[validate_attributes])
-    active = models.BooleanField(default=True)
-    locked = models.BooleanField(default=False)
+    realm = models.ForeignKey(Realm, on_delete=models.CASCADE, related_name="subjects", verbose_name=_("realm"))
+    ref = models.CharField(_("id"), max_length=names.MAX_REF, validators=[validate_holder])
+    kind = models.CharField(_("kind"), max_length=10, choices=KINDS, default="subject", editable=False)
+    attributes = models.JSONField(_("attributes"), default=dict, blank=True, validators=[validate_attributes])
+    active = models.BooleanField(_("active"), default=True)
+    locked = models.BooleanField(_("locked"), default=False)
     user = models.OneToOneField(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="+", editable=False
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        editable=False,
+        verbose_name=_("user"),
     )
 
     objects = SubjectManager()
 
     class Meta:
+        verbose_name = _("subject")
+        verbose_name_plural = _("subjects")
         default_permissions = ()
         ordering: ClassVar = ["ref"]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["realm", "ref"], name="subject_ref_unique"),
-            models.CheckConstraint(name="subject_kind", condition=Q(kind__in=[k for k, _ in KINDS])),
+            models.CheckConstraint(name="subject_kind", condition=Q(kind__in=[k for k, _label in KINDS])),
             models.CheckConstraint(name="subject_ref_form", condition=Q(ref__contains=":")),
             models.CheckConstraint(
                 name="subject_everyone",
                 condition=(Q(kind="everyone") & Q(ref__endswith=":*")) | (~Q(kind="everyone") & ~Q(ref__endswith=":*")),
-                violation_error_message="the id '*' means everyone of a type",
+                violation_error_message=_("the id '*' means everyone of a type"),
             ),
         ]
 
@@ -65,6 +74,8 @@ class Team(Subject):
     objects = TeamManager()  # type: ignore[assignment]  # a narrower manager is the point of the proxy
 
     class Meta:
+        verbose_name = _("team")
+        verbose_name_plural = _("teams")
         proxy = True
         default_permissions = ()
 
@@ -76,19 +87,21 @@ class Team(Subject):
 class Membership(models.Model):
     """`member` (subject or team) belongs to `team` in [valid_from, valid_until)."""
 
-    team = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="member_rows")
-    member = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="membership_rows")
-    valid_from = models.DateTimeField(null=True, blank=True)
-    valid_until = models.DateTimeField(null=True, blank=True)
+    team = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="member_rows", verbose_name=_("team"))
+    member = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="membership_rows", verbose_name=_("member"))
+    valid_from = models.DateTimeField(_("valid from"), null=True, blank=True)
+    valid_until = models.DateTimeField(_("valid until"), null=True, blank=True)
 
     class Meta:
+        verbose_name = _("member")
+        verbose_name_plural = _("members")
         default_permissions = ()
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["team", "member"], name="membership_unique"),
             models.CheckConstraint(
                 name="membership_not_itself",
                 condition=~Q(team=F("member")),
-                violation_error_message="a team cannot be its own member",
+                violation_error_message=_("a team cannot be its own member"),
             ),
             window_constraint("membership_window"),
         ]
