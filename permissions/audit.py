@@ -127,8 +127,14 @@ def _plain(value: dict[str, object] | None) -> dict[str, object] | None:
     """As it will be read back: tuples are lists, dates are texts; else the hash would not survive the database."""
     if value is None:
         return None
-    plain: dict[str, object] = json.loads(canonical(value))
+    plain: dict[str, object] = json.loads(canonical(value), parse_float=_number)
     return plain
+
+
+def _number(text: str) -> float | int:
+    """PostgreSQL's jsonb gives 1e22 back as a whole number and knows no negative zero: whole floats are kept as whole numbers."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def verify(realm_name: str, *, progress: Callable[[int], None] | None = None) -> Verification:

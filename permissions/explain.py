@@ -1,0 +1,29 @@
+"""The path that decided, or the nearest missing grants; its decision is the one a check gives."""
+
+from __future__ import annotations
+
+from permissions.cache import reader
+from permissions.engine import explain as engine_explain
+from permissions.engine.explain import Explanation
+from permissions.engine.types import Request
+from permissions.revisions import Token
+
+
+def explain(
+    request: Request,
+    *,
+    realm: str,
+    token: Token | None = None,
+    full: bool = False,
+    at_us: int | None = None,
+    superuser: bool = False,
+) -> Explanation:
+    """One State, one walk. Raises what a check raises."""
+    pinned = reader.pin(realm, [request], token=token, full=full, at_us=at_us)
+    subject, resource = pinned.of(0, request)
+    explanation = engine_explain.explain(
+        pinned.table, subject, resource, request, pinned.now_us, superuser_allowed=superuser
+    )
+    explanation.decision.revision = pinned.head.rev
+    explanation.decision.source = pinned.source
+    return explanation

@@ -1,0 +1,1 @@
+"""Search that equals check: each module answers one direction."""

@@ -1,0 +1,458 @@
+"""The only door to a decision: check, check_many, explain, who_can, what_can, each with an async twin.
+
+    from permissions import pdp
+    pdp.check("user:alice", "post:edit", "channel:9", context={"mfa": True})
+
+All take `realm="default"`, `at=` (an aware datetime, now or later), `token=` and `full=`. They raise InvalidRequestError (a
+question that cannot be decided), Unavailable (ask again after `retry_after_s`) and TokenFromFuture (a token this realm has not
+reached). Answers are those of the law in `docs/subsystems/decision.md`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import close_old_connections, connection
+
+from permissions import conf, revisions
+from permissions import explain as explaining
+from permissions.cache import reader
+from permissions.engine import names
+from permissions.engine.evaluate import evaluate
+from permissions.engine.explain import Explanation
+from permissions.engine.reasons import InvalidRequestError, Unavailable
+from permissions.engine.types import Asserted, Attributes, Decision, Request
+from permissions.lookup import resources as resource_lookup
+from permissions.lookup import subjects as subject_lookup
+from permissions.lookup.resources import Access
+from permissions.revisions import Token, TokenFromFuture
+from permissions.selectors import to_us
+
+__all__ = [
+    "Access",
+    "Decision",
+    "Explanation",
+    "InvalidRequestError",
+    "Request",
+    "TokenFromFuture",
+    "Unavailable",
+    "acheck",
+    "acheck_many",
+    "adecide",
+    "adecide_many",
+    "aexplain",
+    "awhat_can",
+    "awho_can",
+    "check",
+    "check_many",
+    "decide",
+    "decide_many",
+    "explain",
+    "question",
+    "reset",
+    "stats",
+    "warm",
+    "what_can",
+    "who_can",
+]
+
+Question = Request | Mapping[str, Any] | tuple[Any, ...]
+MAX_BATCH = 1_000
+MAX_ENTRIES = 1_000
+
+
+class _Counts(threading.local):
+    """Plain integers a thread: a labelled counter would cost more than a warm check (consistency, section 5)."""
+
+    def __init__(self) -> None:
+        self.by: dict[str, int] = {"l1": 0, "redis": 0, "db": 0, "live": 0, "allowed": 0, "denied": 0}
+        with _counts_lock:
+            _all_counts.append(self.by)
+
+
+_counts_lock = threading.Lock()
+_all_counts: list[dict[str, int]] = []
+_counts = _Counts()
+
+
+def stats() -> dict[str, int]:
+    """Decisions of this process since its start, by the deepest layer reached and by outcome."""
+    with _counts_lock:
+        total: dict[str, int] = {}
+        for counts in _all_counts:
+            for name, number in counts.items():
+                total[name] = total.get(name, 0) + number
+    return total
+
+
+def reset() -> None:
+    """Forgets what is kept in memory; the next check reads the database."""
+    reader.reset()
+
+
+# -- a question, checked ------------------------------------------------------------------------------------------------------
+
+
+def question(
+    subject: str,
+    permission: str,
+    resource: str | None = None,
+    *,
+    context: Attributes | None = None,
+    subject_properties: Attributes | None = None,
+    resource_properties: Attributes | None = None,
+    action_properties: Attributes | None = None,
+    asserted: Asserted = "fill",
+) -> Request:
+    """A Request whose texts are well formed. Raises InvalidRequestError naming what is not (order of a decision, step 1)."""
+    try:
+        names.check_ref(subject, "subject")
+        names.check_code(permission, "permission")
+        if resource is not None:
+            names.check_ref(resource, "resource")
+    except names.BadNameError as error:
+        raise InvalidRequestError(str(error)) from error
+    given = {
+        "context": context,
+        "subject properties": subject_properties,
+        "resource properties": resource_properties,
+        "action properties": action_properties,
+    }
+    for what, value in given.items():
+        if value:
+            _bounded(value, what)
+        elif value is not None and not isinstance(value, Mapping):
+            raise InvalidRequestError(f"{what} must be an object, not {type(value).__name__}")
+    return Request(
+        subject,
+        permission,
+        resource,
+        context or {},
+        subject_properties or {},
+        resource_properties or {},
+        action_properties or {},
+        asserted,
+    )
+
+
+def _bounded(value: Any, what: str) -> None:
+    """Lists and maps a caller brings hold at most 1,000 entries: a condition's cost has no other bound."""
+    if not isinstance(value, Mapping):
+        raise InvalidRequestError(f"{what} must be an object, not {type(value).__name__}")
+    pending: list[tuple[Any, int]] = [(value, 0)]
+    while pending:
+        item, depth = pending.pop()
+        if not isinstance(item, Mapping | list | tuple):
+            continue
+        if len(item) > MAX_ENTRIES:
+            raise InvalidRequestError(f"{what} holds a list or map of {len(item)} entries; at most {MAX_ENTRIES} are allowed")
+        if depth > 32:
+            raise InvalidRequestError(f"{what} nests deeper than 32 levels")
+        pending.extend((child, depth + 1) for child in (item.values() if isinstance(item, Mapping) else item))
+
+
+def _question_of(item: Question, asserted: Asserted) -> Request:
+    if isinstance(item, Request):
+        return item
+    if isinstance(item, Mapping):
+        unknown = set(item) - {
+            "subject",
+            "permission",
+            "resource",
+            "context",
+            "subject_properties",
+            "resource_properties",
+            "action_properties",
+        }
+        if unknown or "subject" not in item or "permission" not in item:
+            raise InvalidRequestError(
+                f"a check is {{subject, permission, resource?, context?}}; got the keys {', '.join(map(str, item)) or 'none'}"
+            )
+        return question(**item, asserted=asserted)
+    if isinstance(item, tuple) and 2 <= len(item) <= 3:
+        return question(*item, asserted=asserted)
+    raise InvalidRequestError(f"a check is (subject, permission, resource?) or a mapping, not {type(item).__name__}")
+
+
+def _token_of(token: str | Token | None, full: bool) -> tuple[Token | None, bool]:
+    if token is None or isinstance(token, Token):
+        return token, full
+    return (None, True) if token == revisions.FULL else (revisions.parse(token), full)
+
+
+def _instant(at: dt.datetime | None) -> int | None:
+    if at is None:
+        return None
+    if at.tzinfo is None:
+        raise InvalidRequestError("at must be an aware datetime, such as 2026-01-01T00:00:00Z")
+    at_us = to_us(at)
+    # A past instant is decided by the rows then in force, which only the row history of a later part keeps: today's rows
+    # would give an answer that was never true. Five seconds are allowed for clocks that differ.
+    if at_us is not None and at_us < reader.clock_us() - 5_000_000:
+        raise InvalidRequestError("at lies in the past; decisions as of a past time are not offered yet")
+    return at_us
+
+
+# -- decisions -----------------------------------------------------------------------------------------------------------------
+
+
+def warm(request: Request, realm: str, *, superuser: bool = False) -> Decision | None:
+    """The decision, if memory alone may give it (no token, fresh State, snapshots present); None: ask in a thread.
+
+    Never blocks. Compare with `is None`: a denial is falsy too.
+    """
+    state = reader.warm(realm)
+    if state is None or request.permission in state.critical or reader.needs_rows(request):
+        return None
+    subject = state.subjects.get(request.subject)
+    if subject is None:
+        return None
+    now_us = reader.clock_us() + state.offset_us
+    if subject.until_us is not None and now_us >= subject.until_us:
+        return None
+    resource = None
+    if request.resource is not None:
+        resource = state.resources.get(request.resource)
+        if resource is None:
+            return None
+    decision = evaluate(state.table, subject, resource, request, now_us, superuser_allowed=superuser)
+    decision.revision = state.head.rev
+    decision.source = "l1"
+    _count(decision)
+    return decision
+
+
+def _count(decision: Decision) -> None:
+    by = _counts.by
+    by[decision.source] += 1
+    by["allowed" if decision.allowed else "denied"] += 1
+
+
+def decide_many(
+    requests: Sequence[Request],
+    *,
+    realm: str = "default",
+    token: str | Token | None = None,
+    full: bool = False,
+    superuser: bool = False,
+    at: dt.datetime | None = None,
+) -> list[Decision]:
+    """Decisions of one State, in order. The requests must come from `question` or have been checked the same way."""
+    if not requests:
+        return []
+    wanted, full = _token_of(token, full)
+    pinned = reader.pin(realm, requests, token=wanted, full=full, at_us=_instant(at))
+    decisions = []
+    for place, request in enumerate(requests):
+        subject, resource = pinned.of(place, request)
+        decision = evaluate(pinned.table, subject, resource, request, pinned.now_us, superuser_allowed=superuser)
+        decision.revision = pinned.head.rev
+        decision.source = pinned.source
+        _count(decision)
+        decisions.append(decision)
+    return decisions
+
+
+def decide(
+    request: Request,
+    *,
+    realm: str = "default",
+    token: str | Token | None = None,
+    full: bool = False,
+    superuser: bool = False,
+    at: dt.datetime | None = None,
+) -> Decision:
+    if token is None and not full and at is None and not connection.in_atomic_block:
+        decision = warm(request, realm, superuser=superuser)
+        if decision is not None:
+            return decision
+    return decide_many([request], realm=realm, token=token, full=full, superuser=superuser, at=at)[0]
+
+
+def check(
+    subject: str,
+    permission: str,
+    resource: str | None = None,
+    *,
+    context: Attributes | None = None,
+    realm: str = "default",
+    at: dt.datetime | None = None,
+    token: str | None = None,
+    full: bool = False,
+    subject_properties: Attributes | None = None,
+    resource_properties: Attributes | None = None,
+    action_properties: Attributes | None = None,
+    asserted: Asserted = "fill",
+) -> Decision:
+    """May `subject` do `permission` to `resource` (to the realm itself when None)?"""
+    request = question(
+        subject,
+        permission,
+        resource,
+        context=context,
+        subject_properties=subject_properties,
+        resource_properties=resource_properties,
+        action_properties=action_properties,
+        asserted=asserted,
+    )
+    return decide(request, realm=realm, token=token, full=full, at=at)
+
+
+def check_many(
+    items: Sequence[Question],
+    *,
+    realm: str = "default",
+    at: dt.datetime | None = None,
+    token: str | None = None,
+    full: bool = False,
+    asserted: Asserted = "fill",
+) -> list[Decision]:
+    """One decision an item, in order, all at one revision. An item is (subject, permission, resource?) or a mapping."""
+    if len(items) > MAX_BATCH:
+        raise InvalidRequestError(f"{len(items)} checks in a batch; at most {MAX_BATCH} are allowed")
+    requests = []
+    for place, item in enumerate(items):
+        try:
+            requests.append(_question_of(item, asserted))
+        except InvalidRequestError as error:
+            raise InvalidRequestError(f"item {place}: {error}") from error
+    return decide_many(requests, realm=realm, token=token, full=full, at=at)
+
+
+def explain(
+    subject: str,
+    permission: str,
+    resource: str | None = None,
+    *,
+    context: Attributes | None = None,
+    realm: str = "default",
+    at: dt.datetime | None = None,
+    token: str | None = None,
+    full: bool = False,
+    subject_properties: Attributes | None = None,
+    resource_properties: Attributes | None = None,
+    action_properties: Attributes | None = None,
+    asserted: Asserted = "fill",
+) -> Explanation:
+    """The decision of `check` with the path that decided, or the nearest missing grants."""
+    request = question(
+        subject,
+        permission,
+        resource,
+        context=context,
+        subject_properties=subject_properties,
+        resource_properties=resource_properties,
+        action_properties=action_properties,
+        asserted=asserted,
+    )
+    return explain_request(request, realm=realm, token=token, full=full, at=at)
+
+
+def explain_request(
+    request: Request,
+    *,
+    realm: str = "default",
+    token: str | Token | None = None,
+    full: bool = False,
+    at: dt.datetime | None = None,
+    superuser: bool = False,
+) -> Explanation:
+    wanted, full = _token_of(token, full)
+    return explaining.explain(request, realm=realm, token=wanted, full=full, at_us=_instant(at), superuser=superuser)
+
+
+# -- search ----------------------------------------------------------------------------------------------------------------------
+
+
+def who_can(
+    permission: str,
+    resource: str | None = None,
+    *,
+    context: Attributes | None = None,
+    type: str = "",  # noqa: A002 - the name is part of the interface contract
+    realm: str = "default",
+    at: dt.datetime | None = None,
+    token: str | None = None,
+    full: bool = False,
+) -> list[str]:
+    """Refs of the subjects for whom `check` says yes, in order; of one type if named (teams only then)."""
+    request = question("user:nobody", permission, resource, context=context)
+    wanted, full = _token_of(token, full)
+    return subject_lookup.who_can(request, realm=realm, kind=type, token=wanted, full=full, at_us=_instant(at))
+
+
+def what_can(
+    subject: str,
+    permission: str | None = None,
+    *,
+    resource: str | None = None,
+    context: Attributes | None = None,
+    type: str = "",  # noqa: A002 - the name is part of the interface contract
+    realm: str = "default",
+    at: dt.datetime | None = None,
+    token: str | None = None,
+    full: bool = False,
+) -> list[Access]:
+    """Pairs (permission, resource) for which `check` says yes; see `lookup/resources.py` for which pairs are asked."""
+    request = question(subject, permission or "any:any", resource, context=context)
+    wanted, full = _token_of(token, full)
+    return resource_lookup.what_can(
+        request, realm=realm, permission=permission, kind=type, token=wanted, full=full, at_us=_instant(at)
+    )
+
+
+# -- async twins -------------------------------------------------------------------------------------------------------------------
+
+
+def _in_thread(function: Any) -> Any:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        # No Django request surrounds this thread, so nobody else drops a connection that the server has closed.
+        if not connection.in_atomic_block:
+            close_old_connections()
+        return function(*args, **kwargs)
+
+    return sync_to_async(run)
+
+
+async def adecide(request: Request, *, realm: str = "default", token: str | Token | None = None, **options: Any) -> Decision:
+    decision: Decision = await _in_thread(decide)(request, realm=realm, token=token, **options)
+    return decision
+
+
+async def adecide_many(requests: Sequence[Request], *, realm: str = "default", **options: Any) -> list[Decision]:
+    decisions: list[Decision] = await _in_thread(decide_many)(requests, realm=realm, **options)
+    return decisions
+
+
+async def acheck(subject: str, permission: str, resource: str | None = None, **options: Any) -> Decision:
+    decision: Decision = await _in_thread(check)(subject, permission, resource, **options)
+    return decision
+
+
+async def acheck_many(items: Sequence[Question], **options: Any) -> list[Decision]:
+    decisions: list[Decision] = await _in_thread(check_many)(items, **options)
+    return decisions
+
+
+async def aexplain(subject: str, permission: str, resource: str | None = None, **options: Any) -> Explanation:
+    explanation: Explanation = await _in_thread(explain)(subject, permission, resource, **options)
+    return explanation
+
+
+async def awho_can(permission: str, resource: str | None = None, **options: Any) -> list[str]:
+    found: list[str] = await _in_thread(who_can)(permission, resource, **options)
+    return found
+
+
+async def awhat_can(subject: str, permission: str | None = None, **options: Any) -> list[Access]:
+    found: list[Access] = await _in_thread(what_can)(subject, permission, **options)
+    return found
+
+
+def wire_superuser() -> bool:
+    """Whether step 6 of the order holds on the wire (setting SUPERUSER_ON_WIRE, off by default)."""
+    return conf.superuser_on_wire()
