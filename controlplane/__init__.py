@@ -1,0 +1,1 @@
+"""The operators' app. Its place is kept; nothing is built here yet."""

@@ -1,0 +1,102 @@
+"""JSON log lines with the request's id; colours on a terminal; what looks like a secret never leaves the process."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import re
+from contextvars import ContextVar
+from typing import Any, Final
+
+request_id: ContextVar[str] = ContextVar("permsite_request_id", default="")
+
+HIDDEN: Final = "[hidden]"
+# An API key, a bearer credential, the password part of a URL, and `name=value` or `"name": "value"` of the usual names.
+_SECRETS: Final = (
+    (re.compile(r"\bps_[A-Za-z0-9]{8}_[A-Za-z0-9_-]{20,}"), HIDDEN),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {HIDDEN}"),
+    (re.compile(r"(?<=://)([^\s/:@]*):[^\s/@]+@"), rf"\1:{HIDDEN}@"),
+    (
+        re.compile(
+            r"(?i)([\"']?\b(?:password|passwd|secret|secret_key|audit_key|api_key|authorization|cookie|sessionid|csrftoken|token)\b"
+            r"[\"']?\s*[:=]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&}]+)"
+        ),
+        rf"\1{HIDDEN}",
+    ),
+)
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request", "request_id"}
+_COLOURS: Final = {"DEBUG": "\033[2m", "INFO": "\033[32m", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[1;31m"}
+
+
+def without_secrets(text: str) -> str:
+    for pattern, instead in _SECRETS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+class SecretsFilter(logging.Filter):
+    """Renders the message once, without secrets. A filter, because a formatter added elsewhere would print the original."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = without_secrets(record.getMessage())
+        record.args = None
+        return True
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    return {
+        name: without_secrets(value) if isinstance(value, str) else value
+        for name, value in vars(record).items()
+        if name not in _STANDARD and not name.startswith("_")
+    }
+
+
+class JSONFormatter(logging.Formatter):
+    """One object a line: time (UTC), level, logger, event, request_id, then what the call passed as `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        if found := request_id.get():
+            line["request_id"] = found
+        line |= {name: value for name, value in _extra(record).items() if name not in line}
+        if record.exc_info:
+            line["exception"] = without_secrets(self.formatException(record.exc_info))
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+class ConsoleFormatter(logging.Formatter):
+    """The same for people: time, level in colour, event, request id."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = dt.datetime.fromtimestamp(record.created, dt.UTC).strftime("%H:%M:%S")
+        colour = _COLOURS.get(record.levelname, "")
+        found = f" \033[2m[{request_id.get()}]\033[0m" if request_id.get() else ""
+        text = f"{time} {colour}{record.levelname.lower():<7}\033[0m {record.getMessage()}{found}"
+        if record.exc_info:
+            text += "\n" + without_secrets(self.formatException(record.exc_info))
+        return text
+
+
+def configuration(*, level: str, on_terminal: bool) -> dict[str, Any]:
+    formatter = "permsite.logging.ConsoleFormatter" if on_terminal else "permsite.logging.JSONFormatter"
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"secrets": {"()": "permsite.logging.SecretsFilter"}},
+        "formatters": {"line": {"()": formatter}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["secrets"]}},
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            # Django would add handlers of its own (mail to ADMINS, a second console line while DEBUG).
+            "django": {"handlers": [], "level": level, "propagate": True},
+            "django.server": {"handlers": [], "propagate": True},
+            "uvicorn": {"handlers": [], "level": level, "propagate": True},
+            "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
+        },
+    }

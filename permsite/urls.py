@@ -1,0 +1,12 @@
+"""Routes of Django's share of the site. AuthZEN's stand before them, in `permsite.asgi`."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import path
+from django.views.generic import RedirectView
+
+urlpatterns = [
+    path("", RedirectView.as_view(url="/admin/")),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,3 @@
+"""Servers, databases and people of the tests."""
+
+from __future__ import annotations
