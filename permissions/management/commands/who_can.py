@@ -1,0 +1,31 @@
+"""who_can PERMISSION [RESOURCE]: the subjects for whom a check says yes, a line each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from permissions import pdp
+from permissions.management.asking import AskingCommand
+
+
+class Command(AskingCommand):
+    help = "List the subjects that may do PERMISSION to RESOURCE."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("permission", help="such as post:edit")
+        parser.add_argument("resource", nargs="?", help="such as channel:9 (default: the realm itself)")
+        parser.add_argument("--type", default="", help="only subjects of this type (teams are listed only if it is theirs)")
+        self.add_context(parser)
+        self.add_realm(parser)
+        self.add_page(parser)
+
+    def handle(self, *_: Any, permission: str, resource: str | None, **options: Any) -> None:
+        attributes = self.context_of(options["context"])
+        refs = self.answered(
+            lambda: pdp.who_can(
+                permission, resource, context=attributes, type=options["type"], realm=options["realm"], full=True
+            )
+        )
+        self.print_page(refs, options["limit"], options["after"])
