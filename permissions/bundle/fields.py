@@ -22,6 +22,8 @@ from permissions.models.catalog import MAX_CONDITION
 from permissions.models.fields import validate_attributes, validate_obligations
 
 RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)")
+ONE_LINE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+MANY_LINES: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 DATE_HINT: Final = "write it as 2026-12-31T00:00:00Z or with an offset such as +01:00"
 KINDS: Final = {
     type(None): "nothing",
@@ -157,7 +159,7 @@ class Fields:
             self.note(key, f"must be a text, not {kind_of(value)}; write it in quotes")
         elif len(value) > max_length:
             self.note(key, f"has {len(value)} characters; at most {max_length} are allowed")
-        elif any(c < " " and not (many_lines and c in "\n\t") or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff" for c in value):
+        elif (MANY_LINES if many_lines else ONE_LINE).search(value):
             self.note(key, "contains a control character or a lone surrogate")
         else:
             return value

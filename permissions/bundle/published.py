@@ -171,7 +171,7 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "bundle.schema.json",
         "title": "permsite bundle",
-        "description": "A realm's permissions, groups, roles, subjects, teams, resources and bindings. An absent section is left alone.",
+        "description": "A realm's catalogue, subjects, resources and bindings. An absent section is left alone.",
         **_line(
             ["version"],
             {

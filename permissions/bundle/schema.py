@@ -77,7 +77,7 @@ def _code(value: object) -> str:
 def _own_code(value: object) -> str:
     code = names.check_code(value, "permission")
     if code.startswith(platform.PREFIX):
-        raise names.BadNameError(f"permission {names.shown(code)} belongs to the platform: it is registered everywhere and takes no line")
+        raise names.BadNameError(f"{names.shown(code)} belongs to the platform, which registers it everywhere")
     return code
 
 

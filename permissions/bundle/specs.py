@@ -140,4 +140,4 @@ class Bundle:
     teams: tuple[TeamSpec, ...] | None = None
     resources: tuple[ResourceSpec, ...] | None = None
     bindings: tuple[BindingSpec, ...] | None = None
-    lines: Mapping[str, int] = field(default_factory=dict)
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
