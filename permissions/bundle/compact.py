@@ -110,9 +110,7 @@ def to_dict(spec: Spec) -> dict[str, Any]:
         case BindingSpec():
             return {
                 "subject": spec.subject,
-                **_given(
-                    role=spec.role, allow=spec.allow, deny=spec.deny, scope=spec.scope, condition=spec.condition
-                ),
+                **_given(role=spec.role, allow=spec.allow, deny=spec.deny, scope=spec.scope, condition=spec.condition),
                 **_window(spec),
                 **_unless_true(propagate=spec.propagate),
                 **_given(reason=spec.reason, obligations=spec.obligations),

@@ -36,7 +36,7 @@ def parse_bundle(data: object, problems: Problems, *, default_realm: str = DEFAU
     realm = read_realm(
         fields, fields.optional("realm", lambda v: names.check_text(v, "realm", max_length=names.MAX_NAME)) or default_realm
     )
-    sections: dict[str, tuple[Any, ...]] = {}
+    sections: dict[str, Any] = {}
     for section in SECTIONS:
         if section in fields.data:
             read = READERS[section]
@@ -90,5 +90,3 @@ def _judge_cycles(sections: Mapping[str, tuple[Any, ...]], problems: Problems) -
             number = next(n for n, spec in enumerate(sections[section]) if getattr(spec, own) == cycle[0])
             around = " → ".join(names.shown(node) for node in cycle)
             problems.note(f"{section}[{number}].{key}", f"{what} run in a circle: {around}")
-
-

@@ -31,3 +31,29 @@ def cycle_of(edges: Mapping[str, Iterable[str]]) -> list[str]:
                 on_path.add(child)
                 waiting.append(iter(edges.get(child, ())))
     return []
+
+
+def after_their_needs(wanted: Iterable[str], edges: Mapping[str, Iterable[str]]) -> list[str]:
+    """The names of `wanted`, each after those of them it reaches over `edges`, through names that are not wanted as well.
+
+    Otherwise their order is kept. A circle is left as it comes: whoever writes the rows refuses it.
+    """
+    names = dict.fromkeys(wanted)
+    done: set[str] = set()
+    order: list[str] = []
+    for start in names:
+        if start in done:
+            continue
+        done.add(start)
+        waiting = [(start, iter(edges.get(start, ())))]
+        while waiting:
+            node, needs = waiting[-1]
+            need = next((n for n in needs if n not in done), None)
+            if need is None:
+                waiting.pop()
+                if node in names:
+                    order.append(node)
+            else:
+                done.add(need)
+                waiting.append((need, iter(edges.get(need, ()))))
+    return order

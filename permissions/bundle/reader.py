@@ -9,7 +9,7 @@ from typing import Any, Final
 from permissions.bundle import json_text, yaml_text
 from permissions.bundle.document import parse_bundle
 from permissions.bundle.fields import Problems
-from permissions.bundle.places import Places
+from permissions.bundle.places import Places, UnreadableError
 from permissions.bundle.specs import Bundle
 from permissions.engine.types import ConditionLanguage
 from permissions.errors import Invalid, Problem
@@ -28,7 +28,7 @@ def read(text: str, *, name: str, conditions: ConditionLanguage | None = None) -
         raise Invalid([Problem("", f"{name} has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")])
     try:
         data, lines, found = _load(text.removeprefix("\ufeff"), name)
-    except yaml_text.UnreadableError as error:
+    except UnreadableError as error:
         raise Invalid([_named(problem) for problem in error.problems]) from error
     problems = Problems(conditions)
     bundle = parse_bundle(data, problems)
@@ -44,7 +44,7 @@ def _load(text: str, name: str) -> tuple[Any, Places, list[Problem]]:
         # JSON is read ten times faster, and some of it (indented by tabs) is not YAML. What fails here may still be YAML.
         try:
             return _load_json(text)
-        except yaml_text.UnreadableError as error:
+        except UnreadableError as error:
             if error.is_json:
                 raise
     data, lines, problems = yaml_text.load(text)

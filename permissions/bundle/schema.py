@@ -58,6 +58,7 @@ __all__ = [
     "to_dict",
 ]
 
+
 def _name(value: object) -> str:
     return names.check_text(value, "name", max_length=names.MAX_NAME)
 
@@ -180,9 +181,7 @@ def _resource(data: object, where: str, problems: Problems) -> ResourceSpec:
     parent = fields.optional("parent", _ref)
     if parent and parent == ref:
         fields.note("parent", f"{names.shown(ref)} is its own parent")
-    return ResourceSpec(
-        id=ref, parent=parent, inherit=fields.flag("inherit", default=True), attributes=fields.attributes()
-    )
+    return ResourceSpec(id=ref, parent=parent, inherit=fields.flag("inherit", default=True), attributes=fields.attributes())
 
 
 def _binding(data: object, where: str, problems: Problems) -> BindingSpec:

@@ -119,9 +119,7 @@ class RealmSpec:
     suspended: bool = False
 
 
-Spec: TypeAlias = (
-    RealmSpec | PermissionSpec | GroupSpec | RoleSpec | SubjectSpec | TeamSpec | ResourceSpec | BindingSpec
-)
+Spec: TypeAlias = RealmSpec | PermissionSpec | GroupSpec | RoleSpec | SubjectSpec | TeamSpec | ResourceSpec | BindingSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,7 @@ class _Builder:
         return text
 
     def take(self, event: yaml.Event) -> None:
-        line = event.start_mark.line + 1
+        line = _line_of(event)
         match event:
             case yaml.ScalarEvent():
                 self.place(line)
@@ -152,7 +152,7 @@ class _Builder:
                     self.anchors[event.anchor] = _Anchored(value, 1, 0)
                 self.add(value, line)
             case yaml.AliasEvent():
-                known = self.anchors.get(event.anchor)
+                known = self.anchors.get(event.anchor or "")
                 if known is None:
                     why = "refers to what contains it" if event.anchor in self.anchors else "has no anchor above it"
                     raise UnreadableError(Problem(self.place(line), f"the alias *{event.anchor} {why}", line))
@@ -181,6 +181,10 @@ class _Builder:
             self.frames[-1].nodes += frame.nodes - 1
 
 
+def _line_of(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark is not None else 1
+
+
 def load(text: str) -> tuple[Any, dict[str, int], list[Problem]]:
     """(data, place → line, mistakes that reading can survive). Raises UnreadableError where it cannot."""
     builder = _Builder()
@@ -190,8 +194,7 @@ def load(text: str) -> tuple[Any, dict[str, int], list[Problem]]:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    line = event.start_mark.line + 1
-                    raise UnreadableError(Problem("", "a second document begins here; a file holds one bundle", line))
+                    raise UnreadableError(Problem("", "a second document begins here; a file holds one bundle", _line_of(event)))
             builder.take(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
