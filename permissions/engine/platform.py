@@ -1,6 +1,6 @@
-"""The platform's own codes: registered in every realm, neither exported nor pruned, reached only by patterns that begin with `permsite.`.
+"""The platform's own codes: registered in every realm, reached only by patterns that begin with `permsite.`.
 
-Source: semantics, "Handing out" and "Who may ask".
+They are neither exported nor pruned. Source: semantics, "Handing out" and "Who may ask".
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The closed list of reasons, and the one exception by which a decision is refused.
 
-Source: semantics, "Order of a decision". Each reason has a page under `docs/reference/reasons.md`; `tests/test_docs.py` holds the two equal.
+Source: semantics, "Order of a decision". Each reason has its place in `docs/reference/reasons.md`; `tests/test_docs.py` holds
+the two equal.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class InvalidRequestError(ValueError):
     """A request that cannot be decided (reason `invalid_request`, HTTP 400). The message names what and where."""
 
 
-class Unavailable(Exception):  # noqa: N818 - the public name is part of the interface contract
+class Unavailable(Exception):
     """No decision can be given now (reason `unavailable`, HTTP 503); ask again after `retry_after_s` seconds."""
 
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
