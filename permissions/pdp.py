@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -224,6 +225,20 @@ def warm(request: Request, realm: str, *, superuser: bool = False) -> Decision |
     decision.source = "l1"
     _count(decision)
     return decision
+
+
+def position(realm: str) -> tuple[int, str, int, int] | None:
+    """Key of the newest revision known, while memory alone may answer for it; None: ask the database. Never blocks.
+
+    What was read at this key still holds: a revoked API key, too, is a revision.
+    """
+    state = reader.warm(realm)
+    return None if state is None else state.head.key
+
+
+def token_at(realm: str, revision: int) -> str:
+    """The token of the revision that a decision was evaluated at."""
+    return revisions.mint(replace(reader.head_of(realm), rev=revision))
 
 
 def _count(decision: Decision) -> None:
@@ -441,6 +456,16 @@ async def acheck_many(items: Sequence[Question], **options: Any) -> list[Decisio
 async def aexplain(subject: str, permission: str, resource: str | None = None, **options: Any) -> Explanation:
     explanation: Explanation = await _in_thread(explain)(subject, permission, resource, **options)
     return explanation
+
+
+async def aexplain_request(request: Request, *, realm: str = "default", **options: Any) -> Explanation:
+    explanation: Explanation = await _in_thread(explain_request)(request, realm=realm, **options)
+    return explanation
+
+
+async def atoken_at(realm: str, revision: int) -> str:
+    token: str = await _in_thread(token_at)(realm, revision)
+    return token
 
 
 async def awho_can(permission: str, resource: str | None = None, **options: Any) -> list[str]:

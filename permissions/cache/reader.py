@@ -98,6 +98,12 @@ def warm(realm: str) -> State | None:
     return state
 
 
+def head_of(realm: str) -> Head:
+    """The head of the published State; asks the database only where there is none (inside a transaction)."""
+    state = _states.get(realm)
+    return revisions.head(realm) if state is None else state.head
+
+
 def needs_rows(request: Request) -> bool:
     """Whether the caller asserts teams or a parent, which only rows can resolve."""
     return request.asserted != "ignore" and (
