@@ -1,8 +1,8 @@
 """What a bundle changes in a realm: add, change, remove, in an order in which it can be done.
 
-A line that is named is exactly as the bundle says. A section that is absent is left alone. Without `prune` nothing is
-removed; with it, a section that is present removes what it does not name, save what the realm would still name elsewhere afterwards (the
-subject of a binding, a code in a role, the parent of a resource) and what is protected.
+A line that is named is exactly as the bundle says. A section that is absent is left alone. Without `prune` nothing is removed;
+with it, a section that is present removes what it does not name, save what is protected and what the realm would still name
+elsewhere afterwards (the subject of a binding, a code in a role, the parent of a resource).
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from permissions.bundle.compact import SETS, to_dict
 from permissions.bundle.changes import Change, Kind
+from permissions.bundle.compact import SETS, to_dict
 from permissions.bundle.specs import BindingSpec, Spec
 
 SIGNS: Final[Mapping[Kind, str]] = {"add": "+", "change": "~", "remove": "-"}
