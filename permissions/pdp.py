@@ -22,6 +22,7 @@ from django.db import close_old_connections, connection
 from permissions import conf, revisions
 from permissions import explain as explaining
 from permissions.cache import reader
+from permissions.cache.state import State
 from permissions.engine import names
 from permissions.engine.evaluate import evaluate
 from permissions.engine.explain import Explanation
@@ -57,6 +58,7 @@ __all__ = [
     "reset",
     "stats",
     "warm",
+    "warm_many",
     "what_can",
     "who_can",
 ]
@@ -207,7 +209,30 @@ def warm(request: Request, realm: str, *, superuser: bool = False) -> Decision |
     Never blocks. Compare with `is None`: a denial is falsy too.
     """
     state = reader.warm(realm)
-    if state is None or request.permission in state.critical or reader.needs_rows(request):
+    decision = None if state is None else _from_memory(state, request, superuser)
+    if decision is not None:
+        _count(decision)
+    return decision
+
+
+def warm_many(requests: Sequence[Request], realm: str, *, superuser: bool = False) -> list[Decision] | None:
+    """`warm` for a batch: all of one State, or None."""
+    state = reader.warm(realm)
+    if state is None:
+        return None
+    decisions = []
+    for request in requests:
+        decision = _from_memory(state, request, superuser)
+        if decision is None:
+            return None
+        decisions.append(decision)
+    for decision in decisions:
+        _count(decision)
+    return decisions
+
+
+def _from_memory(state: State, request: Request, superuser: bool) -> Decision | None:
+    if request.permission in state.critical or reader.needs_rows(request):
         return None
     subject = state.subjects.get(request.subject)
     if subject is None:
@@ -223,7 +248,6 @@ def warm(request: Request, realm: str, *, superuser: bool = False) -> Decision |
     decision = evaluate(state.table, subject, resource, request, now_us, superuser_allowed=superuser)
     decision.revision = state.head.rev
     decision.source = "l1"
-    _count(decision)
     return decision
 
 
