@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate, pre_migrate
 
 
 class PermissionsConfig(AppConfig):
@@ -10,3 +13,23 @@ class PermissionsConfig(AppConfig):
     label = "permissions"
     verbose_name = "permissions"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from permissions import checks  # noqa: F401, PLC0415 - importing registers them; models must be ready first
+
+        pre_migrate.connect(_before_migrations, sender=self, dispatch_uid="permissions.triggers")
+        post_migrate.connect(_after_migrations, sender=self, dispatch_uid="permissions.triggers")
+
+
+def _before_migrations(*, using: str, plan: list[tuple[Any, bool]], **_: object) -> None:
+    from permissions import triggers  # noqa: PLC0415 - it needs the models, which an app's module may not import
+
+    triggers.lift_for_rebuild(using, plan)
+
+
+def _after_migrations(*, using: str, **_: object) -> None:
+    from permissions import triggers  # noqa: PLC0415 - it needs the models, which an app's module may not import
+
+    triggers.keep_triggers(using)
+    triggers.keep_default_realm(using)
+    triggers.link_users(using)

@@ -1,0 +1,356 @@
+"""PostgreSQL: statement triggers over transition tables, one a table and event, and the functions they call.
+
+Source: consistency, section 3. Session variables, all local to the transaction, so that a savepoint's rollback undoes them with the
+rows: `ps.locked` (realm ids whose rows are locked, comma separated, or `*`), `ps.r<realm>` (the revision this transaction makes),
+`ps.n<realm>` (objects logged under it; -1 once one `*` stands for all).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from permissions.triggers import users
+from permissions.triggers.schema import Schema, UserTable
+from permissions.triggers.tables import AUDIT, CHANGELOG, LAWS, REALM, SUBJECT, Cycle, Law, Table, Touch
+
+# Objects. More are logged as one `*`, "everything": a reader drops its caches faster than it reads twenty thousand rows.
+MAX_OBJECTS: Final = 20_000
+
+# Plans of a function are made once a session, often while the tables are still empty, and would then scan or hash a table that has
+# grown to millions of rows for each single row written. Index lookups from the transition table are linear whatever the statistics
+# say. JIT is off because the planner's penalty for a disabled plan would start it.
+PLANNER: Final = (
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("enable_seqscan", "off"),
+    ("jit", "off"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    name: str
+    body: str
+    arguments: str = ""
+    returns: str = "trigger"
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """`head` is what stands between the name and the table, `tail` between the table and EXECUTE, as pg_get_triggerdef prints them."""
+
+    name: str
+    table: str
+    head: str
+    tail: str
+    function: str
+
+    @property
+    def text(self) -> str:
+        return f"CREATE TRIGGER {self.name} {self.head} ON {self.table} {self.tail} EXECUTE FUNCTION {self.function}()"
+
+
+_LOCK_ALL: Final = f"""
+BEGIN
+  PERFORM 1 FROM {REALM} ORDER BY id FOR UPDATE;
+  PERFORM set_config('ps.locked', '*', true);
+END
+"""
+
+# Foreign SQL comes without the lock. A statement trigger cannot see the rows, so it takes every realm's, in ascending order: taken
+# only when the revision is counted, after row locks, the realm's lock deadlocks within seconds (trap one).
+_GUARD: Final = """
+BEGIN
+  IF coalesce(current_setting('ps.locked', true), '') = '' THEN
+    {action}
+  END IF;
+  RETURN NULL;
+END
+"""
+_GUARD_LOCKS: Final = "PERFORM ps_lock_all();\n    PERFORM nextval('ps_unlocked_writes');"
+_GUARD_RAISES: Final = (
+    "RAISE EXCEPTION 'strict mode: % of % without the lock of its realm; write through permission_write', TG_OP, TG_TABLE_NAME\n"
+    "      USING ERRCODE = '23001', CONSTRAINT = 'strict_writes';"
+)
+_GUARD_USER: Final = """
+BEGIN
+  -- A user touches every realm: the lock of one is not enough, even inside permission_write. Django writes this table: never raise.
+  IF current_setting('ps.locked', true) IS DISTINCT FROM '*' THEN
+    PERFORM ps_lock_all();
+  END IF;
+  RETURN NULL;
+END
+"""
+
+_BUMP: Final = f"""
+DECLARE v bigint := nullif(current_setting('ps.r' || r, true), '')::bigint;
+BEGIN
+  IF v IS NULL THEN{{strict}}
+    UPDATE {REALM} SET rev = rev + 1, stamp = floor(random() * 2147483648)::int, write_state = -1 WHERE id = r RETURNING rev INTO v;
+    IF v IS NOT NULL THEN
+      PERFORM set_config('ps.r' || r, v::text, true);
+    END IF;
+  END IF;
+  RETURN v;
+END
+"""
+_BUMP_STRICT: Final = """
+    IF current_setting('ps.locked', true) IS DISTINCT FROM '*'
+        AND NOT r::text = ANY (string_to_array(coalesce(current_setting('ps.locked', true), ''), ',')) THEN
+      RAISE EXCEPTION 'strict mode: a write of realm % without its lock; write through permission_write', r
+        USING ERRCODE = '23001', CONSTRAINT = 'strict_writes';
+    END IF;"""
+
+# `objects` are kind and id in one text: the kind is its first character. All rows of a revision carry the time of its first.
+_WRITE: Final = f"""
+DECLARE
+  v bigint := ps_bump(r);
+  n bigint := coalesce(nullif(current_setting('ps.n' || r, true), ''), '0')::bigint;
+  added bigint;
+BEGIN
+  IF v IS NULL OR n < 0 THEN
+    RETURN;
+  END IF;
+  IF cardinality(objects) <= {MAX_OBJECTS} THEN
+    INSERT INTO {CHANGELOG} (realm_id, rev, kind, object_id, stamp, at)
+      SELECT r, v, left(o, 1), substr(o, 2), m.stamp, coalesce(
+          (SELECT c.at FROM {CHANGELOG} c WHERE c.realm_id = r AND c.rev = v LIMIT 1), clock_timestamp())
+      FROM unnest(objects) o, {REALM} m WHERE m.id = r
+      ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS added = ROW_COUNT;
+    n := n + added;
+  ELSE
+    n := {MAX_OBJECTS} + 1;
+  END IF;
+  IF n > {MAX_OBJECTS} OR '*' = ANY (objects) THEN
+    n := -1;
+    DELETE FROM {CHANGELOG} WHERE realm_id = r AND rev = v;
+    INSERT INTO {CHANGELOG} (realm_id, rev, kind, object_id, stamp, at)
+      SELECT r, v, '*', '', m.stamp, clock_timestamp() FROM {REALM} m WHERE m.id = r;
+  END IF;
+  PERFORM set_config('ps.n' || r, n::text, true);
+END
+"""
+
+_TRUNCATED: Final = f"""
+DECLARE r bigint;
+BEGIN
+  FOR r IN SELECT id FROM {REALM} ORDER BY id LOOP
+    PERFORM ps_write(r, ARRAY['*']);
+  END LOOP;
+  RETURN NULL;
+END
+"""
+
+# A row saved whole from an older copy (Model.save) would turn the counter back. Only ps_bump, which marks itself, may move it.
+_KEEP: Final = """
+BEGIN
+  IF NEW.write_state = -1 THEN
+    NEW.write_state := 0;
+  ELSE
+    NEW.rev := OLD.rev;
+    NEW.stamp := OLD.stamp;
+  END IF;
+  RETURN NEW;
+END
+"""
+
+_SEALED: Final = """
+BEGIN
+  RAISE EXCEPTION 'audit events are never changed or removed (% of %)', TG_OP, TG_TABLE_NAME
+    USING ERRCODE = '23001', CONSTRAINT = 'audit_sealed';
+END
+"""
+
+
+def _list(columns: tuple[str, ...]) -> str:
+    return ", ".join(f'"{c}"' for c in columns)
+
+
+def _differing(columns: tuple[str, ...], which: str, other: str) -> str:
+    return f"(SELECT {_list(columns)} FROM {which} EXCEPT SELECT {_list(columns)} FROM {other})"
+
+
+def _touched(touch: Touch, source: str) -> str:
+    text = f"SELECT {touch.realm} AS realm, {touch.kind} || {touch.object_id} AS object FROM {source} x"
+    for join in touch.joins:
+        text += f" JOIN {join.table} {join.alias} ON {join.on}"
+    return text.format(x="x")
+
+
+def _breach(law: Law, alias: str, source: str) -> str:
+    tables = ", ".join(f"{source} {a}" if a == alias else f"{table} {a}" for a, table in law.tables)
+    return _refuse(f"SELECT FROM {tables} WHERE {law.breach}", law.name, law.message)
+
+
+def _cycle(cycle: Cycle, table: str, source: str) -> str:
+    # Only an edge whose lower end has something below it can close a ring: a hundred thousand plain members cost one lookup each.
+    return _refuse(
+        f"""WITH RECURSIVE up(start, node) AS (
+      SELECT x.{cycle.lower}, x.{cycle.upper} FROM {source} x
+        WHERE x.{cycle.upper} IS NOT NULL AND EXISTS (SELECT FROM {table} e WHERE e.{cycle.upper} = x.{cycle.lower})
+      UNION SELECT up.start, e.{cycle.upper} FROM up JOIN {table} e ON e.{cycle.lower} = up.node WHERE up.node <> up.start)
+    SELECT FROM up WHERE start = node""",
+        cycle.name,
+        cycle.message,
+    )
+
+
+def _refuse(query: str, name: str, message: str) -> str:
+    quoted = message.replace("'", "''")
+    return (
+        f"  IF EXISTS ({query}) THEN\n    RAISE EXCEPTION USING MESSAGE = '{quoted}', ERRCODE = '23514', "
+        f"CONSTRAINT = '{name}', TABLE = TG_TABLE_NAME;\n  END IF;\n"
+    )
+
+
+def _laws(table: Table, event: str, schema: Schema) -> str:
+    text = ""
+    for law in LAWS:
+        for alias, name in law.tables:
+            if name == table.name and all(t in schema.columns for _, t in law.tables):
+                columns = dict(law.columns)[alias]
+                text += _breach(law, alias, "come" if event == "i" else _differing(columns, "come", "gone"))
+    if table.cycle:
+        columns = ("id", *dict.fromkeys(c for c in (table.cycle.lower, table.cycle.upper) if c != "id"))
+        text += _cycle(table.cycle, table.name, "come" if event == "i" else _differing(columns, "come", "gone"))
+    return text
+
+
+def _log(table: Table, event: str, schema: Schema) -> str:
+    columns = schema.relevant(table)
+    if event == "u":
+        parts = [
+            _touched(touch, _differing(columns, *pair)) for touch in table.touches for pair in (("gone", "come"), ("come", "gone"))
+        ]
+        parts += [_touched(r.touch, _differing(("id", r.column), "come", "gone")) for r in table.renames]
+    else:
+        parts = [_touched(touch, "come" if event == "i" else "gone") for touch in table.touches]
+    union = "\n      UNION ALL ".join(parts)
+    # Ascending realms: two statements that write several realms must not wait for each other.
+    return (
+        f"  FOR r, objects IN SELECT realm, array_agg(DISTINCT object) FROM (\n      {union}) t\n"
+        "      GROUP BY realm ORDER BY realm LOOP\n    PERFORM ps_write(r, objects);\n  END LOOP;\n"
+    )
+
+
+_NEW_REALM: Final = """  FOR r IN SELECT id FROM come ORDER BY id LOOP
+    -- Nobody else can see the row before the commit, so whoever inserts it holds its lock.
+    IF current_setting('ps.locked', true) IS DISTINCT FROM '*' THEN
+      PERFORM set_config('ps.locked', concat_ws(',', nullif(current_setting('ps.locked', true), ''), r::text), true);
+    END IF;
+  END LOOP;
+"""
+_GONE_REALM: Final = f"""
+DECLARE g record;
+BEGIN
+  FOR g IN SELECT id, rev, stamp FROM gone ORDER BY id LOOP
+    INSERT INTO {CHANGELOG} (realm_id, rev, kind, object_id, stamp, at)
+      VALUES (g.id, coalesce(nullif(current_setting('ps.r' || g.id, true), '')::bigint, g.rev + 1), '*', '', g.stamp, clock_timestamp())
+      ON CONFLICT DO NOTHING;
+  END LOOP;
+  RETURN NULL;
+END
+"""
+
+
+def _event_body(table: Table, event: str, schema: Schema) -> str:
+    if table.name == REALM and event == "d":
+        return _GONE_REALM
+    body = "" if event == "d" else _laws(table, event, schema)
+    if table.name == REALM and event == "i":
+        body += _NEW_REALM
+    body += _log(table, event, schema)
+    if table.name == REALM and event in "iu" and schema.users:
+        come = "come" if event == "i" else _differing(("id", "name"), "come", "gone")
+        adopt, create = users.link(schema.users, schema.realm, users.without_subject(schema.users))
+        body += (
+            f"  IF EXISTS (SELECT FROM {come} x WHERE x.name = {users.literal(schema.realm)}) THEN\n"
+            f"    PERFORM ps_lock_all();\n    {adopt};\n    {create};\n  END IF;\n"
+        )
+    return f"\nDECLARE\n  r bigint;\n  objects text[];\nBEGIN\n{body}  RETURN NULL;\nEND\n"
+
+
+def _user_insert(table: UserTable, realm: str) -> str:
+    adopt, create = users.link(table, realm, f"(SELECT * FROM come c WHERE {users.nameable(table, 'c')})")
+    return f"\nBEGIN\n  {adopt};\n  {create};\n  RETURN NULL;\nEND\n"
+
+
+def _user_update(table: UserTable, realm: str) -> str:
+    columns = (table.key, table.attribute, *table.flags)
+    come, gone = _differing(columns, "come", "gone"), _differing(columns, "gone", "come")
+    refs = " UNION ".join(f"SELECT 's' || {users.ref(table, 'x')} FROM {source} x" for source in (come, gone))
+    changed = f'u."{table.key}" IN (SELECT x."{table.key}" FROM {come} x)'
+    adopt, create = users.link(table, realm, users.without_subject(table, changed))
+    return f"""
+DECLARE
+  r bigint;
+  objects text[] := ARRAY({refs});
+BEGIN
+  IF cardinality(objects) > 0 THEN
+    UPDATE {SUBJECT} s SET ref = {users.ref(table, "x")} FROM {come} x
+      WHERE s.user_id = x."{table.key}" AND s.ref <> {users.ref(table, "x")} AND {users.nameable(table, "x")};
+    {adopt};
+    {create};
+    FOR r IN SELECT id FROM {REALM} ORDER BY id LOOP
+      PERFORM ps_write(r, objects);
+    END LOOP;
+  END IF;
+  RETURN NULL;
+END
+"""
+
+
+def functions(schema: Schema) -> Iterator[Function]:
+    yield Function("ps_lock_all", _LOCK_ALL, returns="void")
+    yield Function("ps_guard", _GUARD.format(action=_GUARD_RAISES if schema.strict else _GUARD_LOCKS))
+    yield Function("ps_bump", _BUMP.format(strict=_BUMP_STRICT if schema.strict else ""), "r bigint", "bigint")
+    yield Function("ps_write", _WRITE, "r bigint, objects text[]", "void")
+    yield Function("ps_truncated", _TRUNCATED)
+    yield Function("ps_keep", _KEEP)
+    yield Function("ps_sealed", _SEALED)
+    for table in schema.tables:
+        for event in "iud":
+            yield Function(f"ps_{table.short}_{event}", _event_body(table, event, schema))
+    if schema.users:
+        yield Function("ps_guard_user", _GUARD_USER)
+        yield Function("ps_user_i", _user_insert(schema.users, schema.realm))
+        yield Function("ps_user_u", _user_update(schema.users, schema.realm))
+
+
+_STATEMENT: Final = "FOR EACH STATEMENT"
+_EVENTS: Final = (
+    ("i", "AFTER INSERT", "REFERENCING NEW TABLE AS come"),
+    ("u", "AFTER UPDATE", "REFERENCING OLD TABLE AS gone NEW TABLE AS come"),
+    ("d", "AFTER DELETE", "REFERENCING OLD TABLE AS gone"),
+)
+
+
+def triggers(schema: Schema) -> Iterator[Trigger]:
+    for table in schema.tables:
+        for event, head, tables in _EVENTS:
+            yield Trigger(f"ps_{event}", table.name, head, f"{tables} {_STATEMENT}", f"ps_{table.short}_{event}")
+        yield Trigger("ps_t", table.name, "AFTER TRUNCATE", _STATEMENT, "ps_truncated")
+        if table.name == REALM:
+            # Not on INSERT: a new realm has no row to lock. Not on the bump's own columns: it runs under the lock already.
+            head = f"BEFORE DELETE OR UPDATE OF {', '.join(schema.relevant(table))} OR TRUNCATE"
+            yield Trigger("ps_keep", table.name, "BEFORE UPDATE", "FOR EACH ROW", "ps_keep")
+        else:
+            head = "BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE"
+        yield Trigger("ps_guard", table.name, head, _STATEMENT, "ps_guard")
+    if AUDIT in schema.columns:
+        yield Trigger("ps_sealed", AUDIT, "BEFORE DELETE OR UPDATE", "FOR EACH ROW", "ps_sealed")
+        yield Trigger("ps_sealed_t", AUDIT, "BEFORE TRUNCATE", _STATEMENT, "ps_sealed")
+    if schema.users:
+        name = schema.users.name
+        columns = ", ".join((schema.users.attribute, *schema.users.flags))
+        # Only these columns: a login writes last_login alone and must not lock every realm.
+        yield Trigger("ps_guard", name, f"BEFORE INSERT OR UPDATE OF {columns}", _STATEMENT, "ps_guard_user")
+        for event, head, tables in _EVENTS[:2]:
+            yield Trigger(f"ps_{event}", name, head, f"{tables} {_STATEMENT}", f"ps_user_{event}")
+
+
+def config_of(search_path: str) -> list[str]:
+    return sorted([f"{name}={value}" for name, value in PLANNER] + [f"search_path={search_path}"])
