@@ -1,0 +1,167 @@
+"""AuthZEN as one raw ASGI application: route, caller, body, decision, answer.
+
+It stands before Django, since a Django view costs more than the whole decision. `permsite.asgi` builds it with
+`create_application` and gives it the paths in `Application.paths`; every other path is Django's.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from permissions.authzen import batch, http, messages, metadata
+from permissions.authzen.http import Disconnected, Header, HttpError, Receive, Scope, Send
+from permissions.authzen.messages import Json
+from permissions.authzen.ports import Caller, Callers, DecisionPoint
+from permissions.engine.reasons import InvalidRequestError, Unavailable
+from permissions.engine.types import Decision, Request
+from permissions.errors import Refused
+
+log = logging.getLogger("permissions.authzen")
+
+MAX_BODY: Final = 1_048_576  # interfaces, wire limits: 1 MiB
+_PLAIN_ANSWER: Final = {True: b'{"decision":true}', False: b'{"decision":false}'}
+
+
+@dataclass(slots=True)
+class Call:
+    """One authenticated request. `token`: what X-Permission-Token asked for; `revisions`: what the answer was evaluated at."""
+
+    caller: Caller
+    body: bytes
+    token: str | None
+    revisions: list[int] = field(default_factory=list)
+
+
+class Application:
+    """`paths`: what it answers, exactly; it holds no state of a request, so one serves all."""
+
+    def __init__(self, pdp: DecisionPoint, callers: Callers, public_url: str, *, superuser: bool, max_body: int) -> None:
+        self._pdp = pdp
+        self._callers = callers
+        self._superuser = superuser
+        self._max_body = max_body
+        self._document = metadata.document(public_url)
+        self._endpoints: dict[str, Callable[[Call], Awaitable[bytes]]] = {
+            metadata.EVALUATION: self._evaluation,
+            metadata.EVALUATIONS: self._evaluations,
+        }
+        self._documents = frozenset({metadata.WELL_KNOWN, metadata.path_of(public_url)})
+        self.paths: Final = self._documents | self._endpoints.keys()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise ValueError(f"the AuthZEN application speaks http, not {scope['type']}")
+        echo = http.echo_of(scope)
+        with_body = scope["method"] != "HEAD"
+        try:
+            body, headers = await self._respond(scope, receive)
+        except Disconnected:
+            return
+        except HttpError as error:
+            status, message, headers = error.status, str(error), error.headers
+        except InvalidRequestError as error:
+            status, message, headers = 400, str(error), ()
+        except Refused as error:
+            status, message, headers = error.status, error.detail, ()
+        except Unavailable as error:
+            retry_after = str(max(1, math.ceil(error.retry_after_s))).encode()
+            status, message, headers = 503, str(error), ((b"retry-after", retry_after),)
+        except Exception:  # the outermost handler: the client gets an answer, the log the fault
+            log.exception("a fault while answering %s %s", scope["method"], scope["path"])
+            status, message, headers = 500, "internal error", ()
+        else:
+            await http.answer(send, 200, body, (*headers, *echo), with_body=with_body)
+            return
+        await http.answer(send, status, http.error_body(message), (*headers, *echo), with_body=with_body)
+
+    async def _respond(self, scope: Scope, receive: Receive) -> tuple[bytes, Sequence[Header]]:
+        path, method = scope["path"], scope["method"]
+        endpoint = self._endpoints.get(path)
+        if endpoint is None:
+            if path not in self._documents:
+                raise HttpError(404, "there is nothing at this path")
+            if method not in ("GET", "HEAD"):
+                raise HttpError(405, "the metadata document is read with GET", (b"allow", b"GET, HEAD"))
+            return self._document, [(b"cache-control", metadata.CACHE_CONTROL.encode())]
+        if method != "POST":
+            raise HttpError(405, "an evaluation is asked for with POST", (b"allow", b"POST"))
+        headers = http.headers_of(scope)
+        caller = await self._caller(headers)
+        http.check_content_type(headers)
+        token = headers.get(b"x-permission-token", b"").decode("latin-1").strip() or None
+        call = Call(caller, await http.read_body(headers, receive, self._max_body), token)
+        body = await endpoint(call)
+        if token is None or not call.revisions:
+            return body, ()
+        # The oldest of them, should an explained item have been answered later than the rest: the claim must hold for all.
+        answered_at = await self._pdp.atoken_at(caller.realm, min(call.revisions))
+        return body, [(b"x-permission-token", answered_at.encode())]
+
+    async def _caller(self, headers: dict[bytes, bytes]) -> Caller:
+        header = headers.get(b"authorization", b"").decode("latin-1")
+        caller = self._callers.warm(header)
+        if caller is None:
+            caller = await self._callers.aresolve(header)
+        if caller is None:
+            known = b', error="invalid_token"' if header else b""
+            challenge = (b"www-authenticate", b'Bearer realm="permsite"' + known)
+            raise HttpError(401, "an API key is needed: Authorization: Bearer <key>", challenge)
+        return caller
+
+    async def _evaluation(self, call: Call) -> bytes:
+        return await self._single(call, messages.read_json(call.body))
+
+    async def _evaluations(self, call: Call) -> bytes:
+        message = messages.read_json(call.body)
+        asked = batch.batch_of(message, call.caller.asserted)
+        if asked is None:
+            return await self._single(call, message)
+        decided = await self._decide_all(call, asked.requests)
+        return messages.encode({"evaluations": batch.answers(asked, decided)})
+
+    async def _single(self, call: Call, message: Json) -> bytes:
+        request = messages.request_of(message, call.caller.asserted)
+        if messages.wants_reasons(request):
+            return messages.encode(await self._explain(call, request))
+        decision = await self._decide(call, request)
+        if decision.obligations:
+            return messages.encode(messages.answer_of(request, decision))
+        return _PLAIN_ANSWER[decision.allowed]
+
+    async def _decide(self, call: Call, request: Request) -> Decision:
+        realm, token = call.caller.realm, call.token
+        decision = None if token is not None else self._pdp.warm(request, realm, superuser=self._superuser)
+        if decision is None:
+            decision = await self._pdp.adecide(request, realm=realm, token=token, superuser=self._superuser)
+        call.revisions.append(decision.revision)
+        return decision
+
+    async def _explain(self, call: Call, request: Request) -> Json:
+        """The path is told by the walk that decides, so that the two cannot contradict each other."""
+        explanation = await self._pdp.aexplain_request(
+            request, realm=call.caller.realm, token=call.token, superuser=self._superuser
+        )
+        call.revisions.append(explanation.decision.revision)
+        return messages.answer_of(request, explanation.decision, explanation.to_dict())
+
+    async def _decide_all(self, call: Call, requests: Sequence[Request]) -> list[Json]:
+        realm, token = call.caller.realm, call.token
+        decisions = None if token is not None else self._pdp.warm_many(requests, realm, superuser=self._superuser)
+        if decisions is None:
+            decisions = await self._pdp.adecide_many(requests, realm=realm, token=token, superuser=self._superuser)
+        call.revisions.extend(decision.revision for decision in decisions)
+        return [
+            await self._explain(call, request) if messages.wants_reasons(request) else messages.answer_of(request, decision)
+            for request, decision in zip(requests, decisions, strict=True)
+        ]
+
+
+def create_application(
+    pdp: DecisionPoint, callers: Callers, public_url: str, *, superuser: bool = False, max_body: int = MAX_BODY
+) -> Application:
+    """Raises BadPublicUrlError. `superuser`: whether step 6 of the order of a decision holds on the wire."""
+    return Application(pdp, callers, public_url, superuser=superuser, max_body=max_body)

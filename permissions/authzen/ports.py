@@ -1,0 +1,62 @@
+"""What the application is given from outside: who decides and who is calling. It imports neither, so it needs no Django.
+
+The modules `permissions.pdp` and `permissions.identity.keys` fit these ports; tests bring their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from permissions.engine.types import Asserted, Decision, Request
+
+
+class Caller(Protocol):
+    """An enforcement point: it may ask anything in its realm (semantics, "Who may ask")."""
+
+    @property
+    def realm(self) -> str: ...
+    @property
+    def asserted(self) -> Asserted: ...
+
+
+class Callers(Protocol):
+    def warm(self, header: str) -> Caller | None:
+        """The caller as remembered, without I/O. None: not remembered, which says nothing; ask `aresolve`."""
+
+    async def aresolve(self, header: str) -> Caller | None:
+        """None: nobody we know. Raises Unavailable."""
+
+
+class Explanation(Protocol):
+    """Its decision carries revision and source, as one of `adecide` does."""
+
+    @property
+    def decision(self) -> Decision: ...
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+class DecisionPoint(Protocol):
+    """All but the warm ones raise InvalidRequestError (400), Unavailable (503) or a `permissions.errors.Refused` (its status).
+
+    `token`: a revision token, or the word `full`; the answer is at least that fresh. `superuser`: step 6 of the order holds.
+    """
+
+    def warm(self, request: Request, realm: str, *, superuser: bool = False) -> Decision | None:
+        """The decision if it can be had without I/O. Compare with `is None`: a denial is falsy too."""
+
+    def warm_many(self, requests: Sequence[Request], realm: str, *, superuser: bool = False) -> list[Decision] | None: ...
+
+    async def adecide(self, request: Request, *, realm: str, token: str | None = None, superuser: bool = False) -> Decision: ...
+
+    async def adecide_many(
+        self, requests: Sequence[Request], *, realm: str, token: str | None = None, superuser: bool = False
+    ) -> list[Decision]:
+        """All of them at one revision."""
+
+    async def aexplain_request(
+        self, request: Request, *, realm: str, token: str | None = None, superuser: bool = False
+    ) -> Explanation: ...
+
+    async def atoken_at(self, realm: str, revision: int) -> str:
+        """The token of a revision that a decision was evaluated at."""
