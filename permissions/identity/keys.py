@@ -1,0 +1,143 @@
+"""API keys: who is calling, found by the key's prefix, proved by its digest, remembered while the realm stands still.
+
+A key is read again as soon as the realm's newest known revision is another one, or nobody knows which it is; revoking a key is a
+revision. So a revoked key stops at once in the process that revoked it, and elsewhere within the share of the realm's bound at
+which a check asks for the head again (0.2 s of 0.5 s).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hmac
+import time
+from dataclasses import dataclass
+from typing import Final, Literal, cast
+
+from asgiref.sync import sync_to_async
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+from django.db.models.functions import Now
+
+from permissions import pdp, revisions
+from permissions.engine import keys
+from permissions.engine.reasons import Unavailable
+from permissions.engine.types import Asserted
+from permissions.models import ApiKey
+from permissions.selectors import to_us
+
+# Chosen: some 10 MB. Past it the memory starts anew, which costs one statement a key.
+MAX_REMEMBERED: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. `subject`: whom it acts as when it manages; without one, and not `is_admin`, it may only ask."""
+
+    kind: Literal["key"]
+    key_id: int
+    name: str
+    realm: str
+    asserted: Asserted
+    subject: str | None = None
+    is_admin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """`position`: the revision the row was read at. `until_us`: end of the key's validity, by our clock."""
+
+    caller: Caller
+    position: tuple[int, str, int, int]
+    until_us: int | None
+
+
+# By digest, never by the key itself: what is remembered must be worth nothing to whoever reads the memory of this process.
+_remembered: dict[str, _Remembered] = {}
+
+
+def warm(header: str) -> Caller | None:
+    """The caller as remembered, without I/O. None says only that `resolve` must be asked."""
+    presented = keys.parse(header)
+    return None if presented is None else _recall(keys.digest_of(presented.plain))
+
+
+def resolve(header: str) -> Caller | None:
+    """The caller behind an Authorization header; None for no key, and for one that is unknown, revoked or expired.
+
+    Raises Unavailable where the database does not answer.
+    """
+    presented = keys.parse(header)
+    if presented is None:
+        return None
+    digest = keys.digest_of(presented.plain)
+    # An open transaction may see a revoke that no other does; what it reads is neither taken from the memory nor kept in it.
+    alone = connection.in_atomic_block
+    caller = None if alone else _recall(digest)
+    if caller is not None:
+        return caller
+    try:
+        found = _read(presented.prefix, digest)
+    except (DatabaseError, InterfaceError) as error:
+        raise Unavailable("the database does not answer", retry_after_s=1.0) from error
+    if found is None:
+        return None
+    if not alone:
+        if len(_remembered) >= MAX_REMEMBERED:
+            _remembered.clear()
+        _remembered[digest] = found
+    return found.caller
+
+
+async def aresolve(header: str) -> Caller | None:
+    if keys.parse(header) is None:
+        return None
+    return await sync_to_async(_resolve_in_thread)(header)
+
+
+def _resolve_in_thread(header: str) -> Caller | None:
+    # No Django request surrounds this thread, so nobody else drops a connection that the server has closed.
+    if not connection.in_atomic_block:
+        close_old_connections()
+    return resolve(header)
+
+
+def reset() -> None:
+    """Forgets every caller (a flushed or restored database)."""
+    _remembered.clear()
+
+
+def _recall(digest: str) -> Caller | None:
+    found = _remembered.get(digest)
+    if found is None or found.position != pdp.position(found.caller.realm):
+        return None
+    if found.until_us is not None and time.time_ns() // 1_000 >= found.until_us:
+        return None
+    return found.caller
+
+
+def _read(prefix: str, digest: str) -> _Remembered | None:
+    """Key and head of its realm in one statement: both belong to one database snapshot."""
+    key = (
+        ApiKey.objects.select_related("realm", "subject")
+        .annotate(database_now=Now())
+        .filter(prefix=prefix, revoked_at__isnull=True)
+        .first()
+    )
+    # The prefix is public; the digest decides, compared in constant time.
+    if key is None or not hmac.compare_digest(key.digest, digest):
+        return None
+    now: dt.datetime = key.database_now
+    if key.valid_until is not None and now >= key.valid_until:
+        return None
+    until_us = to_us(key.valid_until)
+    if until_us is not None:
+        until_us += time.time_ns() // 1_000 - (to_us(now) or 0)
+    caller = Caller(
+        "key",
+        key.pk,
+        key.name,
+        key.realm.name,
+        cast(Asserted, key.asserted),
+        None if key.subject is None else key.subject.ref,
+        key.is_admin,
+    )
+    return _Remembered(caller, revisions.head_of(key.realm).key, until_us)
