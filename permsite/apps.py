@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 
 class PermsiteConfig(AppConfig):
@@ -11,3 +12,9 @@ class PermsiteConfig(AppConfig):
 
     def ready(self) -> None:
         from permsite import checks  # noqa: F401, PLC0415 - registers its checks; apps must be loaded first
+
+
+class AdminSiteConfig(AdminConfig):
+    """Django's admin on our site: objects grouped as people think of them."""
+
+    default_site = "permsite.site.Site"

@@ -1,10 +1,98 @@
-"""The site as one ASGI application."""
+"""The site as one ASGI application, by path: AuthZEN's own paths, exactly, then files under /static/, then Django."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from pathlib import Path
+from typing import Any, Final, cast
 
+from asgiref.wsgi import WsgiToAsgi
+from django.conf import settings
 from django.core.asgi import get_asgi_application
+from whitenoise import WhiteNoise
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+STATIC: Final = "/static/"
+
+
+class Site:
+    """Dispatches by path. A path that AuthZEN does not name exactly (a trailing slash is another path) is Django's to refuse."""
+
+    def __init__(self, *, authzen: Application, authzen_paths: Iterable[str], static: Application, django: Application) -> None:
+        self._exact: dict[str, Application] = dict.fromkeys(authzen_paths, authzen)
+        self._static = static
+        self._django = django
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            path = scope["path"]
+            application = self._exact.get(path)
+            if application is None:
+                application = self._static if path.startswith(STATIC) else self._django
+            await application(scope, receive, send)
+        elif kind == "lifespan":
+            await _lifespan(receive, send)
+        else:
+            # No page of ours opens a socket: closing before accepting answers the handshake with 403.
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    """Readiness is measured while the server runs; it says 503 before the first measurement and while draining."""
+    from permsite.health import monitor  # noqa: PLC0415 - it uses models, which need the apps loaded
+
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await monitor.start()
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await monitor.stop()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+def _not_found(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
+    return [b"There is no such file.\n"]
+
+
+def _no_guessing(headers: Any, path: str, url: str) -> None:
+    headers["X-Content-Type-Options"] = "nosniff"
+
+
+def static_files(root: Path) -> Application:
+    """whitenoise knows WSGI alone: as Django middleware it would cost every page a thread hop, here it costs files one."""
+    files = WhiteNoise(_not_found, prefix=STATIC, max_age=3600, add_headers_function=_no_guessing)
+    if root.is_dir():
+        files.add_files(str(root), prefix=STATIC)
+    return cast(Application, WsgiToAsgi(files))  # type: ignore[no-untyped-call]  # asgiref gives it no types
+
+
+def build() -> Site:
+    """A new application for the settings as they are now: PUBLIC_URL is known only once a socket is bound."""
+    django = get_asgi_application()
+    # They use models, which need the apps that the line above has loaded.
+    from permissions import pdp  # noqa: PLC0415
+    from permissions.authzen.app import create_application  # noqa: PLC0415
+    from permissions.identity import keys  # noqa: PLC0415
+
+    public_url = settings.PUBLIC_URL or "http://127.0.0.1:8000"
+    authzen = create_application(pdp, keys, public_url, superuser=settings.SUPERUSER_ON_WIRE)
+    return Site(
+        authzen=authzen,
+        authzen_paths=authzen.paths,
+        static=static_files(Path(settings.STATIC_ROOT)),
+        django=cast(Application, django),
+    )
+
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "permsite.settings")
-application = get_asgi_application()
+application = build()
