@@ -38,25 +38,29 @@ def remove(connection: BaseDatabaseWrapper) -> None:
 
 
 @contextmanager
-def audit_unsealed_unsafe(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Lets the block change the audit trail. Only for what ends the whole database's history: flush, restore."""
-    if connection.vendor == "postgresql":
-        names = [t.name for t in postgresql.triggers(schema_of(connection)) if t.table == AUDIT]
-        before = [f"ALTER TABLE {AUDIT} DISABLE TRIGGER {name}" for name in names]
-        after = [f"ALTER TABLE {AUDIT} ENABLE ALWAYS TRIGGER {name}" for name in names]
-    else:
-        created = {name: sql for name, sql in sqlite.triggers(schema_of(connection)) if name.startswith("ps_sealed")}
-        before = [f"DROP TRIGGER IF EXISTS {name}" for name in created]
-        after = list(created.values())
+def lifted_unsafe(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Lets the block erase everything, the audit trail included, without lock or revision. Only for what ends all history: flush."""
+    if connection.vendor != "postgresql":
+        remove(connection)
+        try:
+            yield
+        finally:
+            install(connection)
+        return
+    # Of the session, not of a transaction: the block has its own. `*` satisfies the guards, strict ones too.
+    state = "SELECT set_config('ps.locked', %s, false)"
+    seals = [t.name for t in postgresql.triggers(schema_of(connection)) if t.table == AUDIT]
     with connection.cursor() as cursor:
-        for statement in before:
-            cursor.execute(statement)
+        cursor.execute(state, ["*"])
+        for name in seals:
+            cursor.execute(f"ALTER TABLE {AUDIT} DISABLE TRIGGER {name}")
     try:
         yield
     finally:
         with connection.cursor() as cursor:
-            for statement in after:
-                cursor.execute(statement)
+            cursor.execute(state, [""])
+            for name in seals:
+                cursor.execute(f"ALTER TABLE {AUDIT} ENABLE ALWAYS TRIGGER {name}")
 
 
 def differences(connection: BaseDatabaseWrapper, schema: Schema | None = None) -> list[str]:
