@@ -22,7 +22,7 @@ _MIGRATE = "Run `manage.py migrate`: it reinstalls the triggers of this version,
 
 @contextmanager
 def healing() -> Iterator[None]:
-    """Inside, missing or altered triggers are no error: migrate is about to reinstall them, and must not be stopped by what it mends."""
+    """Inside, missing or altered triggers are no error: migrate, which mends them, must not be stopped by them."""
     reset = _healing.set(True)
     try:
         yield
@@ -53,7 +53,8 @@ def subject_attribute_names_one_subject(app_configs: Sequence[AppConfig] | None,
         return []
     return [
         Error(
-            f"SUBJECT_ATTRIBUTE is {name!r}, which is not a unique field of {settings.AUTH_USER_MODEL}: two users could share one subject.",
+            f"SUBJECT_ATTRIBUTE is {name!r}, which is no unique field of {settings.AUTH_USER_MODEL}: "
+            "two users could share one subject.",
             hint="Name a column of the user model that is unique, such as 'username'.",
             id="permissions.E003",
         )

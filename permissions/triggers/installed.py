@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
-from django.apps.registry import Apps
 from django.apps import apps as current_apps
+from django.apps.registry import Apps
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.state import StateApps
 
 from permissions.triggers import postgresql, sqlite
+from permissions.triggers import postgresql_core as core
 from permissions.triggers.schema import Schema, schema_of
 from permissions.triggers.tables import AUDIT
 
@@ -39,7 +41,7 @@ def remove(connection: BaseDatabaseWrapper) -> None:
 
 @contextmanager
 def lifted_unsafe(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Lets the block erase everything, the audit trail included, without lock or revision. Only for what ends all history: flush."""
+    """Lets the block erase everything, the audit trail included, without lock or revision. For what ends all history: flush."""
     if connection.vendor != "postgresql":
         remove(connection)
         try:
@@ -64,7 +66,7 @@ def lifted_unsafe(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 def differences(connection: BaseDatabaseWrapper, schema: Schema | None = None) -> list[str]:
-    """One sentence for each trigger or function that is missing, altered, switched off or not ours to have. Empty: all is well."""
+    """One sentence for each trigger or function that is missing, altered, switched off or unknown. Empty: all is well."""
     schema = schema or schema_of(connection)
     expected, found = _expected(connection, schema), _found(connection)
     said = [f"{what} is missing" for what in expected if what not in found]
@@ -88,10 +90,10 @@ def _search_path(connection: BaseDatabaseWrapper) -> str:
         return f"{cursor.fetchone()[0]}, pg_temp"
 
 
-_FUNCTIONS = r"""
-    SELECT p.proname, pg_get_function_arguments(p.oid), p.prosrc, coalesce(p.proconfig, '{}'), pg_get_function_identity_arguments(p.oid)
+_FUNCTIONS: Final = r"""
+    SELECT p.proname, pg_get_function_identity_arguments(p.oid), p.prosrc, coalesce(p.proconfig, '{}')
     FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace AND p.proname LIKE 'ps\_%'"""
-_TRIGGERS = r"""
+_TRIGGERS: Final = r"""
     SELECT t.tgname, c.relname, t.tgenabled, pg_get_triggerdef(t.oid, true)
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
     WHERE NOT t.tgisinternal AND c.relnamespace = current_schema()::regnamespace AND t.tgname LIKE 'ps\_%'"""
@@ -103,7 +105,9 @@ def _found(connection: BaseDatabaseWrapper) -> dict[str, str]:
             cursor.execute(r"SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'ps\_%' ESCAPE '\'")
             return {f"trigger {name}": sql for name, sql in cursor.fetchall()}
         cursor.execute(_FUNCTIONS)
-        found = {f"function {name}({arguments})": body + str(sorted(config)) for name, arguments, body, config, _ in cursor.fetchall()}
+        found = {
+            f"function {name}({arguments})": body + str(sorted(config)) for name, arguments, body, config in cursor.fetchall()
+        }
         cursor.execute(_TRIGGERS)
         return found | {f"trigger {name} on {table}": f"{state} {text}" for name, table, state, text in cursor.fetchall()}
 
@@ -117,7 +121,7 @@ def _removal(connection: BaseDatabaseWrapper) -> Iterator[str]:
         cursor.execute(_TRIGGERS)
         drop = [f"DROP TRIGGER {quote(name)} ON {quote(table)}" for name, table, *_ in cursor.fetchall()]
         cursor.execute(_FUNCTIONS)
-        return iter(drop + [f"DROP FUNCTION {quote(name)}({arguments})" for name, *_, arguments in cursor.fetchall()])
+        return iter(drop + [f"DROP FUNCTION {quote(name)}({arguments})" for name, arguments, *_ in cursor.fetchall()])
 
 
 def _creation(connection: BaseDatabaseWrapper, schema: Schema) -> Iterator[str]:
@@ -126,7 +130,7 @@ def _creation(connection: BaseDatabaseWrapper, schema: Schema) -> Iterator[str]:
         return
     # Counts foreign statements that came without a lock; a sequence, since a counter row would be one more lock.
     yield "CREATE SEQUENCE IF NOT EXISTS ps_unlocked_writes"
-    settings = " ".join(f"SET {name} = {value}" for name, value in postgresql.PLANNER)
+    settings = " ".join(f"SET {name} = {value}" for name, value in core.PLANNER)
     path = _search_path(connection)
     for function in postgresql.functions(schema):
         yield (

@@ -1,9 +1,6 @@
-"""PostgreSQL: statement triggers over transition tables, one a table and event, and the functions they call.
-
-Source: consistency, section 3. Session variables, all local to the transaction, so that a savepoint's rollback undoes them with the
-rows: `ps.locked` (realm ids whose rows are locked, comma separated, or `*`), `ps.r<realm>` (the revision this transaction makes),
-`ps.n<realm>` (objects logged under it; -1 once one `*` stands for all).
-"""
+"""PostgreSQL: statement triggers over transition tables, one a table and event. Source: consistency, section 3."""
+# The SQL is put together from names of this package; nothing of a request is in it.
+# ruff: noqa: S608
 
 from __future__ import annotations
 
@@ -11,22 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from permissions.triggers import postgresql_core as core
 from permissions.triggers import users
 from permissions.triggers.schema import Schema, UserTable
 from permissions.triggers.tables import AUDIT, CHANGELOG, LAWS, REALM, SUBJECT, Cycle, Law, Table, Touch
-
-# Objects. More are logged as one `*`, "everything": a reader drops its caches faster than it reads twenty thousand rows.
-MAX_OBJECTS: Final = 20_000
-
-# Plans of a function are made once a session, often while the tables are still empty, and would then scan or hash a table that has
-# grown to millions of rows for each single row written. Index lookups from the transition table are linear whatever the statistics
-# say. JIT is off because the planner's penalty for a disabled plan would start it.
-PLANNER: Final = (
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-    ("enable_seqscan", "off"),
-    ("jit", "off"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +24,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """`head` is what stands between the name and the table, `tail` between the table and EXECUTE, as pg_get_triggerdef prints them."""
+    """`head` stands between name and table, `tail` between table and EXECUTE, as pg_get_triggerdef prints them."""
 
     name: str
     table: str
@@ -50,119 +35,6 @@ class Trigger:
     @property
     def text(self) -> str:
         return f"CREATE TRIGGER {self.name} {self.head} ON {self.table} {self.tail} EXECUTE FUNCTION {self.function}()"
-
-
-_LOCK_ALL: Final = f"""
-BEGIN
-  PERFORM 1 FROM {REALM} ORDER BY id FOR UPDATE;
-  PERFORM set_config('ps.locked', '*', true);
-END
-"""
-
-# Foreign SQL comes without the lock. A statement trigger cannot see the rows, so it takes every realm's, in ascending order: taken
-# only when the revision is counted, after row locks, the realm's lock deadlocks within seconds (trap one).
-_GUARD: Final = """
-BEGIN
-  IF coalesce(current_setting('ps.locked', true), '') = '' THEN
-    {action}
-  END IF;
-  RETURN NULL;
-END
-"""
-_GUARD_LOCKS: Final = "PERFORM ps_lock_all();\n    PERFORM nextval('ps_unlocked_writes');"
-_GUARD_RAISES: Final = (
-    "RAISE EXCEPTION 'strict mode: % of % without the lock of its realm; write through permission_write', TG_OP, TG_TABLE_NAME\n"
-    "      USING ERRCODE = '23001', CONSTRAINT = 'strict_writes';"
-)
-_GUARD_USER: Final = """
-BEGIN
-  -- A user touches every realm: the lock of one is not enough, even inside permission_write. Django writes this table: never raise.
-  IF current_setting('ps.locked', true) IS DISTINCT FROM '*' THEN
-    PERFORM ps_lock_all();
-  END IF;
-  RETURN NULL;
-END
-"""
-
-_BUMP: Final = f"""
-DECLARE v bigint := nullif(current_setting('ps.r' || r, true), '')::bigint;
-BEGIN
-  IF v IS NULL THEN{{strict}}
-    UPDATE {REALM} SET rev = rev + 1, stamp = floor(random() * 2147483648)::int, write_state = -1 WHERE id = r RETURNING rev INTO v;
-    IF v IS NOT NULL THEN
-      PERFORM set_config('ps.r' || r, v::text, true);
-    END IF;
-  END IF;
-  RETURN v;
-END
-"""
-_BUMP_STRICT: Final = """
-    IF current_setting('ps.locked', true) IS DISTINCT FROM '*'
-        AND NOT r::text = ANY (string_to_array(coalesce(current_setting('ps.locked', true), ''), ',')) THEN
-      RAISE EXCEPTION 'strict mode: a write of realm % without its lock; write through permission_write', r
-        USING ERRCODE = '23001', CONSTRAINT = 'strict_writes';
-    END IF;"""
-
-# `objects` are kind and id in one text: the kind is its first character. All rows of a revision carry the time of its first.
-_WRITE: Final = f"""
-DECLARE
-  v bigint := ps_bump(r);
-  n bigint := coalesce(nullif(current_setting('ps.n' || r, true), ''), '0')::bigint;
-  added bigint;
-BEGIN
-  IF v IS NULL OR n < 0 THEN
-    RETURN;
-  END IF;
-  IF cardinality(objects) <= {MAX_OBJECTS} THEN
-    INSERT INTO {CHANGELOG} (realm_id, rev, kind, object_id, stamp, at)
-      SELECT r, v, left(o, 1), substr(o, 2), m.stamp, coalesce(
-          (SELECT c.at FROM {CHANGELOG} c WHERE c.realm_id = r AND c.rev = v LIMIT 1), clock_timestamp())
-      FROM unnest(objects) o, {REALM} m WHERE m.id = r
-      ON CONFLICT DO NOTHING;
-    GET DIAGNOSTICS added = ROW_COUNT;
-    n := n + added;
-  ELSE
-    n := {MAX_OBJECTS} + 1;
-  END IF;
-  IF n > {MAX_OBJECTS} OR '*' = ANY (objects) THEN
-    n := -1;
-    DELETE FROM {CHANGELOG} WHERE realm_id = r AND rev = v;
-    INSERT INTO {CHANGELOG} (realm_id, rev, kind, object_id, stamp, at)
-      SELECT r, v, '*', '', m.stamp, clock_timestamp() FROM {REALM} m WHERE m.id = r;
-  END IF;
-  PERFORM set_config('ps.n' || r, n::text, true);
-END
-"""
-
-_TRUNCATED: Final = f"""
-DECLARE r bigint;
-BEGIN
-  FOR r IN SELECT id FROM {REALM} ORDER BY id LOOP
-    PERFORM ps_write(r, ARRAY['*']);
-  END LOOP;
-  RETURN NULL;
-END
-"""
-
-# A row saved whole from an older copy (Model.save) would turn the counter back. Only ps_bump, which marks itself, may move it.
-_KEEP: Final = """
-BEGIN
-  IF NEW.write_state = -1 THEN
-    NEW.write_state := 0;
-  ELSE
-    NEW.rev := OLD.rev;
-    NEW.stamp := OLD.stamp;
-  END IF;
-  RETURN NEW;
-END
-"""
-
-_SEALED: Final = """
-BEGIN
-  RAISE EXCEPTION 'audit events are never changed or removed (% of %)', TG_OP, TG_TABLE_NAME
-    USING ERRCODE = '23001', CONSTRAINT = 'audit_sealed';
-END
-"""
 
 
 def _list(columns: tuple[str, ...]) -> str:
@@ -223,7 +95,9 @@ def _log(table: Table, event: str, schema: Schema) -> str:
     columns = schema.relevant(table)
     if event == "u":
         parts = [
-            _touched(touch, _differing(columns, *pair)) for touch in table.touches for pair in (("gone", "come"), ("come", "gone"))
+            _touched(touch, _differing(columns, *pair))
+            for touch in table.touches
+            for pair in (("gone", "come"), ("come", "gone"))
         ]
         parts += [_touched(r.touch, _differing(("id", r.column), "come", "gone")) for r in table.renames]
     else:
@@ -248,7 +122,8 @@ DECLARE g record;
 BEGIN
   FOR g IN SELECT id, rev, stamp FROM gone ORDER BY id LOOP
     INSERT INTO {CHANGELOG} (realm_id, rev, kind, object_id, stamp, at)
-      VALUES (g.id, coalesce(nullif(current_setting('ps.r' || g.id, true), '')::bigint, g.rev + 1), '*', '', g.stamp, clock_timestamp())
+      VALUES (g.id, coalesce(nullif(current_setting('ps.r' || g.id, true), '')::bigint, g.rev + 1),
+        '*', '', g.stamp, clock_timestamp())
       ON CONFLICT DO NOTHING;
   END LOOP;
   RETURN NULL;
@@ -304,18 +179,18 @@ END
 
 
 def functions(schema: Schema) -> Iterator[Function]:
-    yield Function("ps_lock_all", _LOCK_ALL, returns="void")
-    yield Function("ps_guard", _GUARD.format(action=_GUARD_RAISES if schema.strict else _GUARD_LOCKS))
-    yield Function("ps_bump", _BUMP.format(strict=_BUMP_STRICT if schema.strict else ""), "r bigint", "bigint")
-    yield Function("ps_write", _WRITE, "r bigint, objects text[]", "void")
-    yield Function("ps_truncated", _TRUNCATED)
-    yield Function("ps_keep", _KEEP)
-    yield Function("ps_sealed", _SEALED)
+    yield Function("ps_lock_all", core.LOCK_ALL, returns="void")
+    yield Function("ps_guard", core.GUARD.format(action=core.GUARD_RAISES if schema.strict else core.GUARD_LOCKS))
+    yield Function("ps_bump", core.BUMP.format(strict=core.BUMP_STRICT if schema.strict else ""), "r bigint", "bigint")
+    yield Function("ps_write", core.WRITE, "r bigint, objects text[]", "void")
+    yield Function("ps_truncated", core.TRUNCATED)
+    yield Function("ps_keep", core.KEEP)
+    yield Function("ps_sealed", core.SEALED)
     for table in schema.tables:
         for event in "iud":
             yield Function(f"ps_{table.short}_{event}", _event_body(table, event, schema))
     if schema.users:
-        yield Function("ps_guard_user", _GUARD_USER)
+        yield Function("ps_guard_user", core.GUARD_USER)
         yield Function("ps_user_i", _user_insert(schema.users, schema.realm))
         yield Function("ps_user_u", _user_update(schema.users, schema.realm))
 
@@ -353,4 +228,4 @@ def triggers(schema: Schema) -> Iterator[Trigger]:
 
 
 def config_of(search_path: str) -> list[str]:
-    return sorted([f"{name}={value}" for name, value in PLANNER] + [f"search_path={search_path}"])
+    return sorted([f"{name}={value}" for name, value in core.PLANNER] + [f"search_path={search_path}"])

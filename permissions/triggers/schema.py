@@ -1,15 +1,15 @@
 """What the triggers are generated from besides `tables.py`: the columns in the database and three settings.
 
-The settings are written into the triggers' bodies, not looked up: foreign SQL (psql, another program) brings no setting of ours, and
-it is the very writer that strict mode is for. Changing one therefore needs `migrate`; until then the system check says so.
+The settings are written into the triggers' bodies, not looked up: foreign SQL (psql, another program) brings no setting of
+ours, and it is the very writer that strict mode is for. Changing one therefore needs `migrate`; until then the system check says so.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.apps.registry import Apps
 from django.apps import apps as current_apps
+from django.apps.registry import Apps
 from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.state import StateApps

@@ -5,6 +5,8 @@
 
 A trigger's own conflict clause is overridden by that of the statement that fired it, hence NOT EXISTS wherever a row may be there.
 """
+# The SQL is put together from names of this package; nothing of a request is in it.
+# ruff: noqa: S608
 
 from __future__ import annotations
 
@@ -106,7 +108,7 @@ def _displaced(table: Table, schema: Schema) -> tuple[str, str]:
     for touch in table.touches:
         joins = "".join(f", {j.table} {j.alias}" for j in touch.joins)
         on = "".join(f" AND {j.on}" for j in touch.joins)
-        old = f"SELECT {touch.realm} AS realm, {touch.kind} AS kind, {touch.object_id} AS object FROM \"{table.name}\" d{joins} WHERE ({same}){on}"
+        old = f'SELECT {touch.realm} AS realm, {touch.kind} AS kind, {touch.object_id} AS object FROM "{table.name}" d{joins} WHERE ({same}){on}'
         parts.append(f"SELECT * FROM ({old.format(x='d')} EXCEPT {_touched(touch, 'NEW')})")
     return _trigger(
         f"ps_{table.short}_r",
@@ -145,7 +147,11 @@ def _realm(schema: Schema, columns: tuple[str, ...], inserted: list[str], update
     listed = ", ".join(f'"{c}"' for c in (*columns, "rev", "stamp"))
     renamed = _adopt(schema, "NEW.name", "NEW.name IS NOT OLD.name")
     yield _trigger(
-        "ps_realm_u", f"AFTER UPDATE OF {listed}", REALM, f"{_differs(columns)} OR {stale}", [keep, *_log(touched, schema), *renamed]
+        "ps_realm_u",
+        f"AFTER UPDATE OF {listed}",
+        REALM,
+        f"{_differs(columns)} OR {stale}",
+        [keep, *_log(touched, schema), *renamed],
     )
     gone = f"INSERT INTO {CHANGELOG} (realm_id, rev, kind, object_id, stamp, at) SELECT OLD.id, OLD.rev + (OLD.write_state NOT IN (2, 4)), "
     steps = [f"{gone}'*', '', OLD.stamp, {_NOW}"]
@@ -188,7 +194,9 @@ def _users(table: UserTable, realm: str, schema: Schema) -> Iterator[tuple[str, 
         f'UPDATE {SUBJECT} SET ref = {users.ref(table, "NEW")} WHERE user_id = NEW."{table.key}" '
         f"AND ref <> {users.ref(table, 'NEW')} AND {users.nameable(table, 'NEW')}"
     )
-    everywhere = [f"SELECT a.id AS realm, 's' AS kind, {users.ref(table, row)} AS object FROM {REALM} a" for row in ("OLD", "NEW")]
+    everywhere = [
+        f"SELECT a.id AS realm, 's' AS kind, {users.ref(table, row)} AS object FROM {REALM} a" for row in ("OLD", "NEW")
+    ]
     yield _trigger(
         "ps_user_u",
         "AFTER UPDATE OF " + ", ".join(f'"{c}"' for c in columns),

@@ -1,7 +1,7 @@
 """What each table's triggers say: which objects a row touches, which rows contradict each other. One text for both databases.
 
 `{x}` stands for the row that was written; each dialect puts its own name there. An edge touches its **lower end** (member, inner
-team, moved child): new edges start inside the closure a snapshot was built from, so its `deps` miss nothing (consistency, section 2).
+team, moved child): new edges start inside the closure of a snapshot, so its `deps` miss nothing (consistency, section 2).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """`breach` finds rows that may not stand together. It is asked from every table in it, since either side may be written last."""
+    """`breach` finds rows that may not stand together. Asked from every table in it: either side may be written last."""
 
     name: str
     message: str
@@ -124,7 +124,9 @@ TABLES: Final = (
     Table(
         "permissions_permissionrequirement",
         touches=(_through(PERMISSION, "p", "p.id = {x}.permission_id", "code"),),
-        cycle=Cycle("requirement_cycle", "a permission cannot require itself, not through others either", "permission_id", "required_id"),
+        cycle=Cycle(
+            "requirement_cycle", "a permission cannot require itself, not through others either", "permission_id", "required_id"
+        ),
     ),
     Table(GROUP, touches=(_own("'m'", "name"),)),
     Table("permissions_groupline", touches=(_through(GROUP, "g", "g.id = {x}.group_id", "name"),)),
@@ -139,9 +141,7 @@ TABLES: Final = (
     Table(
         SUBJECT,
         touches=(_own(HOLDER.format(s="{x}"), "ref"),),
-        renames=(
-            Rename("ref", Touch("k.realm_id", "'k'", "k.prefix", (Join(KEY, "k", "k.subject_id = {x}.id"),))),
-        ),
+        renames=(Rename("ref", Touch("k.realm_id", "'k'", "k.prefix", (Join(KEY, "k", "k.subject_id = {x}.id"),))),),
         keys=(("user_id",),),
     ),
     Table(
@@ -174,7 +174,7 @@ def _same_realm(name: str, message: str, child: str, parent: str, column: str) -
     )
 
 
-def _edge(name: str, message: str, edge: str, parent: tuple[str, str], child: tuple[str, str], also: str = "") -> Law:
+def _edge(name: str, message: str, edge: str, *, parent: tuple[str, str], child: tuple[str, str], also: str = "") -> Law:
     """Both ends of an edge row, which has no realm of its own, lie in one realm. Ends are (table, column of the edge)."""
     named = ("id", "realm_id", "kind") if also else ("id", "realm_id")
     return Law(
@@ -191,30 +191,30 @@ LAWS: Final = (
         "requirement_realm",
         "a permission can require only permissions of its own realm",
         "permissions_permissionrequirement",
-        (PERMISSION, "required_id"),
-        (PERMISSION, "permission_id"),
+        parent=(PERMISSION, "required_id"),
+        child=(PERMISSION, "permission_id"),
     ),
     _edge(
         "inheritance_realm",
         "a role can inherit only from roles of its own realm",
         "permissions_roleinheritance",
-        (ROLE, "parent_id"),
-        (ROLE, "role_id"),
+        parent=(ROLE, "parent_id"),
+        child=(ROLE, "role_id"),
     ),
     _edge(
         "role_group_realm",
         "a role can hold only groups of its own realm",
         "permissions_rolegroup",
-        (GROUP, "group_id"),
-        (ROLE, "role_id"),
+        parent=(GROUP, "group_id"),
+        child=(ROLE, "role_id"),
     ),
     _edge(
         "membership_ends",
         "a membership joins a team and a subject or team of the same realm",
         MEMBERSHIP,
-        (SUBJECT, "team_id"),
-        (SUBJECT, "member_id"),
-        " OR p.kind <> 'team' OR c.kind = 'everyone'",
+        parent=(SUBJECT, "team_id"),
+        child=(SUBJECT, "member_id"),
+        also=" OR p.kind <> 'team' OR c.kind = 'everyone'",
     ),
     _same_realm("resource_realm", "a resource's parent must lie in its own realm", RESOURCE, RESOURCE, "parent_id"),
     _same_realm("binding_subject_realm", "a binding's subject must be of the binding's realm", BINDING, SUBJECT, "subject_id"),

@@ -27,7 +27,7 @@ def models_without_triggers() -> list[str]:
 
 
 def lift_for_rebuild(using: str, plan: Sequence[tuple[Any, bool]]) -> None:
-    """Before migrations on SQLite: a table rebuild there fails while another table's trigger names the table, which is gone meanwhile.
+    """Before migrations on SQLite: a rebuild drops the table for a moment, and fails while another table's trigger names it.
 
     PostgreSQL alters tables in place, under live writers; there the triggers stay.
     """

@@ -1,4 +1,6 @@
 """SQL that keeps a subject for each user of Django's user table, in the realm of `DJANGO_REALM`. One text for both databases."""
+# The SQL is put together from names of this package; nothing of a request is in it.
+# ruff: noqa: S608
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ def ref(table: UserTable, alias: str) -> str:
 
 
 def nameable(table: UserTable, alias: str) -> str:
-    """Whether the user's attribute can name a subject: `user:*` means everyone, `user:` nobody. Such a user has no subject: denied."""
+    """Whether the attribute can name a subject: `user:*` means everyone, `user:` nobody. Such a user has none, so is denied."""
     return f"{alias}.\"{table.attribute}\" NOT IN ('', '*')"
 
 
@@ -30,15 +32,15 @@ def without_subject(table: UserTable, also: str = "true") -> str:
 def link(table: UserTable, realm: str, source: str) -> tuple[str, str]:
     """Gives each user of `source` a subject; one of that name that belongs to nobody becomes theirs.
 
-    Two statements instead of an upsert: on SQLite the conflict clause of the statement that fired a trigger overrides the trigger's
-    own. Nothing happens while the realm does not exist: its trigger links the users when it appears.
+    Two statements instead of an upsert: on SQLite the conflict clause of the statement that fired a trigger overrides
+    the trigger's own. Nothing happens while the realm does not exist: its trigger links the users when it appears.
     """
     of_realm = f"m.name = {literal(realm)}"
     return (
-        f"UPDATE {SUBJECT} SET user_id = u.\"{table.key}\" FROM {source} u, {REALM} m WHERE {of_realm} "
+        f'UPDATE {SUBJECT} SET user_id = u."{table.key}" FROM {source} u, {REALM} m WHERE {of_realm} '
         f"AND {SUBJECT}.realm_id = m.id AND {SUBJECT}.ref = {ref(table, 'u')} "
         f"AND {SUBJECT}.user_id IS NULL AND {SUBJECT}.kind = 'subject'",
         f"INSERT INTO {SUBJECT} (realm_id, ref, kind, attributes, active, locked, user_id) "
-        f"SELECT m.id, {ref(table, 'u')}, 'subject', '{{}}', true, false, u.\"{table.key}\" FROM {REALM} m, {source} u WHERE {of_realm} "
-        f"AND NOT EXISTS (SELECT 1 FROM {SUBJECT} s WHERE s.realm_id = m.id AND s.ref = {ref(table, 'u')})",
+        f"SELECT m.id, {ref(table, 'u')}, 'subject', '{{}}', true, false, u.\"{table.key}\" "
+        f"FROM {REALM} m, {source} u WHERE {of_realm} AND NOT EXISTS (SELECT 1 FROM {SUBJECT} s WHERE s.realm_id = m.id AND s.ref = {ref(table, 'u')})",
     )
