@@ -28,23 +28,27 @@ _NO_LINES: Final[Mapping[str, tuple[Held, ...]]] = {}
 class SubjectSnapshot(Holdings):
     """One subject at one instant. `deps`: the teams of its closure, whatever their windows; a change of one makes this void.
 
-    `is_plain`: known, active, and every binding that may hold is a role set, so that two dict lookups decide.
+    `is_plain`: known, active, and every binding that may hold is a role set, so that two dict lookups decide. `facts`: what it was
+    built from, for an explanation; None where memory matters more.
     """
 
-    __slots__ = ("attributes", "deps", "is_active", "is_known", "is_plain", "ref", "superuser", "type", "until_us")
+    __slots__ = ("attributes", "deps", "facts", "is_active", "is_plain", "known", "ref", "superuser", "type", "until_us")
 
-    def __init__(self, facts: SubjectFacts, holdings: Holdings, deps: tuple[str, ...], until_us: int | None) -> None:
+    def __init__(
+        self, facts: SubjectFacts, holdings: Holdings, deps: tuple[str, ...], until_us: int | None, *, keep_facts: bool
+    ) -> None:
         super().__init__(holdings.realm_roles, holdings.scopes, holdings.lines, holdings.apart)
         self.ref = facts.ref
         self.type = split_ref(facts.ref)[0]
         # Teams that an `override` key asserts make an unknown subject known for that request.
-        self.is_known = facts.known or bool(facts.memberships)
+        self.known = facts.known or bool(facts.memberships)
         self.is_active = facts.active and not facts.locked
         self.superuser = facts.superuser
         self.attributes: Attributes = facts.attributes or NO_ATTRIBUTES
         self.deps = deps
         self.until_us = until_us
-        self.is_plain = self.is_known and self.is_active and not holdings.lines
+        self.facts = facts if keep_facts else None
+        self.is_plain = self.known and self.is_active and not holdings.lines
 
 
 class ResourceSnapshot:
@@ -54,12 +58,12 @@ class ResourceSnapshot:
     none. Allows reach the resource only from there on.
     """
 
-    __slots__ = ("attributes", "is_known", "nodes", "open_from", "private", "ref", "type")
+    __slots__ = ("attributes", "known", "nodes", "open_from", "private", "ref", "type")
 
     def __init__(self, facts: ResourceFacts) -> None:
         self.ref = facts.ref
         self.type = split_ref(facts.ref)[0]
-        self.is_known = facts.known
+        self.known = facts.known
         self.attributes: Attributes = facts.attributes or NO_ATTRIBUTES
         self.nodes = tuple(node.ref for node in facts.chain)
         self.private = tuple(place for place, node in enumerate(facts.chain, 1) if not node.inherit)
@@ -71,12 +75,14 @@ class ResourceSnapshot:
         return self.nodes
 
 
-def build_subject(facts: SubjectFacts, now_us: int) -> SubjectSnapshot:
+def build_subject(facts: SubjectFacts, now_us: int, *, keep_facts: bool = True) -> SubjectSnapshot:
+    """Windows resolved at `now_us`. Without `keep_facts` a snapshot is a few hundred bytes, and cannot be explained."""
     teams = team_standings(facts.ref, facts.memberships, now_us)
     standings = {facts.ref: Standing.HOLDS, **teams}
     bindings = [binding for binding in facts.bindings if binding.holder in standings]
     holdings = holdings_of(bindings, now_us=now_us, ref=facts.ref, standings=standings)
-    return SubjectSnapshot(facts, holdings, tuple(sorted(teams)), _next_boundary(facts.memberships, bindings, now_us))
+    until_us = _next_boundary(facts.memberships, bindings, now_us)
+    return SubjectSnapshot(facts, holdings, tuple(sorted(teams)), until_us, keep_facts=keep_facts)
 
 
 def build_resource(facts: ResourceFacts) -> ResourceSnapshot:

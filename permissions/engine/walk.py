@@ -137,7 +137,7 @@ class Walk:
 
     def gate(self) -> str | None:
         """The reason for which nothing at all is allowed, if there is one."""
-        if not self.subject.is_known and self.table.model.unknown_subjects == "deny":
+        if not self.subject.known and self.table.model.unknown_subjects == "deny":
             return reasons.UNKNOWN_SUBJECT
         if not self.subject.is_active:
             return reasons.SUBJECT_INACTIVE
