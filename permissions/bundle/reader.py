@@ -11,6 +11,7 @@ from permissions.bundle.document import parse_bundle
 from permissions.bundle.fields import Problems
 from permissions.bundle.places import Places, UnreadableError
 from permissions.bundle.specs import Bundle
+from permissions.conditions import cel
 from permissions.engine.types import ConditionLanguage
 from permissions.errors import Invalid, Problem
 
@@ -30,7 +31,7 @@ def read(text: str, *, name: str, conditions: ConditionLanguage | None = None) -
         data, lines, found = _load(text.removeprefix("\ufeff"), name)
     except UnreadableError as error:
         raise Invalid([_named(problem) for problem in error.problems]) from error
-    problems = Problems(conditions)
+    problems = Problems(conditions or cel.language())
     bundle = parse_bundle(data, problems)
     if found or problems:
         raise Invalid(_placed(found, problems, lines))

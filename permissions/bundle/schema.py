@@ -38,8 +38,8 @@ from permissions.bundle.specs import (
     SubjectSpec,
     TeamSpec,
 )
+from permissions.conditions import cel
 from permissions.engine import names, platform
-from permissions.engine.types import ConditionLanguage
 from permissions.errors import Invalid
 from permissions.models.realm import COMBINING, MAX_STALENESS_S, MAX_STATIC_GRACE_S, UNKNOWN_SUBJECTS
 
@@ -258,8 +258,8 @@ READERS: Mapping[str, Callable[[object, str, Problems], Any]] = {
 read_realm = _realm_of
 
 
-def _parsed(reader: Callable[[object, str, Problems], Any], data: object, where: str, language: ConditionLanguage | None) -> Any:
-    problems = Problems(language)
+def _parsed(reader: Callable[[object, str, Problems], Any], data: object, where: str) -> Any:
+    problems = Problems(cel.language())
     spec = reader(data, where, problems)
     if problems:
         raise Invalid(problems)
@@ -267,33 +267,33 @@ def _parsed(reader: Callable[[object, str, Problems], Any], data: object, where:
 
 
 def parse_permission(data: object, where: str = "") -> PermissionSpec:
-    return cast(PermissionSpec, _parsed(_permission, data, where, None))
+    return cast(PermissionSpec, _parsed(_permission, data, where))
 
 
 def parse_group(data: object, where: str = "") -> GroupSpec:
-    return cast(GroupSpec, _parsed(_group, data, where, None))
+    return cast(GroupSpec, _parsed(_group, data, where))
 
 
-def parse_role(data: object, where: str = "", *, conditions: ConditionLanguage | None = None) -> RoleSpec:
-    return cast(RoleSpec, _parsed(_role, data, where, conditions))
+def parse_role(data: object, where: str = "") -> RoleSpec:
+    return cast(RoleSpec, _parsed(_role, data, where))
 
 
 def parse_subject(data: object, where: str = "") -> SubjectSpec:
-    return cast(SubjectSpec, _parsed(_subject, data, where, None))
+    return cast(SubjectSpec, _parsed(_subject, data, where))
 
 
 def parse_team(data: object, where: str = "") -> TeamSpec:
-    return cast(TeamSpec, _parsed(_team, data, where, None))
+    return cast(TeamSpec, _parsed(_team, data, where))
 
 
 def parse_resource(data: object, where: str = "") -> ResourceSpec:
-    return cast(ResourceSpec, _parsed(_resource, data, where, None))
+    return cast(ResourceSpec, _parsed(_resource, data, where))
 
 
-def parse_binding(data: object, where: str = "", *, conditions: ConditionLanguage | None = None) -> BindingSpec:
-    return cast(BindingSpec, _parsed(_binding, data, where, conditions))
+def parse_binding(data: object, where: str = "") -> BindingSpec:
+    return cast(BindingSpec, _parsed(_binding, data, where))
 
 
 def parse_realm(data: object, where: str = "") -> RealmSpec:
     """A realm as the API has it: the bundle's top-level realm keys, with its name as `name`."""
-    return cast(RealmSpec, _parsed(_realm, data, where, None))
+    return cast(RealmSpec, _parsed(_realm, data, where))
