@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 from permissions.engine.types import ConditionSyntaxError
 
 MAX_LENGTH: Final = 1_024  # from semantics, "Conditions"
-# Measured with common-expression-language 0.10.0 on a stack of 256 KB (macOS gives threads 512 KB): 12 brackets in one another and 100 operators pass in any mixture, 50 brackets or 400 operators kill the process.
+# Measured with common-expression-language 0.10.0 on a stack of 256 KB (macOS gives threads 512 KB): 12 nested brackets and 100
+# operators pass in any mixture, 50 brackets or 400 operators kill the process.
 MAX_NESTING: Final = 12
 MAX_OPERATORS: Final = 100
 MAX_STEPS: Final = 12  # `.a.b.c` and `[0][1]` in a row

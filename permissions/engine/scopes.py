@@ -28,8 +28,8 @@ _NO_LINES: Final[Mapping[str, tuple[Held, ...]]] = {}
 class SubjectSnapshot(Holdings):
     """One subject at one instant. `deps`: the teams of its closure, whatever their windows; a change of one makes this void.
 
-    `is_plain`: known, active, and every binding that may hold is a role set, so that two dict lookups decide. `facts`: what it was
-    built from, for an explanation; None where memory matters more.
+    `is_plain`: known, active, and every binding that may hold is a role set, so that two dict lookups decide. `facts`: what it
+    was built from, for an explanation; None where memory matters more.
     """
 
     __slots__ = ("attributes", "deps", "facts", "is_active", "is_plain", "known", "ref", "superuser", "type", "until_us")

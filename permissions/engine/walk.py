@@ -23,7 +23,7 @@ from permissions.engine import reasons
 from permissions.engine.attributes import names_of
 from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot
 from permissions.engine.table import NOTHING, PLAIN, Held, Holdings, Line, LineKey, RoleSet, RoleTable, Standing, standing_at
-from permissions.engine.types import NO_ATTRIBUTES, REALM, Attributes, Condition, ConditionError, Decision, Request
+from permissions.engine.types import NO_ATTRIBUTES, REALM, Attributes, BindingFact, Condition, ConditionError, Decision, Request
 
 
 class Tier(IntEnum):
@@ -88,11 +88,11 @@ class Spot(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """On one code by itself, its requirements left out. `granting`: every allow that counted."""
+    """On one code by itself, its requirements left out. `deciding`: every allow that counted, or every deny met that counted."""
 
     allowed: bool
     reason: str
-    granting: tuple[Claim, ...] = ()
+    deciding: tuple[Claim, ...] = ()
 
 
 class Walk:
@@ -126,14 +126,14 @@ class Walk:
             return Decision(True, reasons.SUPERUSER) if is_superuser else Decision(False, reasons.UNKNOWN_PERMISSION)
         if is_superuser:
             self._ask(code)
-            denied = Deny.NONE if self.is_overlay else self._denied_anywhere()
+            denied = Deny.NONE if self.is_overlay else self._denied_anywhere([])
             return Decision(False, _DENIED_REASONS[denied]) if denied else Decision(True, reasons.SUPERUSER)
         verdict = self.verdict(code)
         if not verdict.allowed:
             return Decision(False, verdict.reason)
         if self.missing_requirement(code) is not None:
             return Decision(False, reasons.REQUIRES)
-        return Decision(True, reasons.GRANTED, obligations=self._obligations(verdict.granting))
+        return Decision(True, reasons.GRANTED, obligations=self._obligations(verdict.deciding))
 
     def gate(self) -> str | None:
         """The reason for which nothing at all is allowed, if there is one."""
@@ -166,9 +166,10 @@ class Walk:
         self._conditions = {}
 
     def _deny_overrides(self) -> Verdict:
-        denied = self._denied_anywhere()
+        denying: list[Claim] = []
+        denied = self._denied_anywhere(denying)
         if denied:
-            return Verdict(False, _DENIED_REASONS[denied])
+            return Verdict(False, _DENIED_REASONS[denied], tuple(denying))
         granting: list[Claim] = []
         failures = Failure.NONE
         for spot in self.spots:
@@ -176,10 +177,10 @@ class Walk:
                 failures |= self._allowed_at(spot, granting)
         return self._concluded(granting, failures)
 
-    def _denied_anywhere(self) -> Deny:
+    def _denied_anywhere(self, denying: list[Claim]) -> Deny:
         denied = Deny.NONE
         for spot in self.spots:
-            denied = max(denied, self._denied_at(spot))
+            denied = max(denied, self._denied_at(spot, denying))
             if denied is Deny.PLAIN:
                 break
         return denied
@@ -189,6 +190,7 @@ class Walk:
         denied = Deny.NONE
         failures = Failure.NONE
         granting: list[Claim] = []
+        denying: list[Claim] = []
         private = self.resource.private if self.resource is not None else ()
         passed = 0
         for spot in self.spots:
@@ -196,21 +198,21 @@ class Walk:
                 granting.clear()
                 failures = Failure.NONE
             passed = spot.place
-            now_denied = self._denied_at(spot)
-            if now_denied:
-                # With an allow in between, an earlier deny is history; without, the plainer of the two is the reason.
-                denied = now_denied if granting else max(denied, now_denied)
+            # With an allow in between, an earlier deny is history; without, the plainer of the two is the reason.
+            denied = max(denied, self._denied_at(spot, denying))
+            if denied:
                 granting.clear()
             given: list[Claim] = []
             failures |= self._allowed_at(spot, given)
             if given:
                 denied = Deny.NONE
+                denying.clear()
                 granting.extend(given)
         if any(place > passed for place in private):
             granting.clear()
             failures = Failure.NONE
         if denied:
-            return Verdict(False, _DENIED_REASONS[denied])
+            return Verdict(False, _DENIED_REASONS[denied], tuple(denying))
         return self._concluded(granting, failures)
 
     def _concluded(self, granting: list[Claim], failures: Failure) -> Verdict:
@@ -230,8 +232,7 @@ class Walk:
 
     def _spots(self) -> Iterator[Spot]:
         """Every (node, tier) at which something is held, in the order of the overlay."""
-        everyone = self.table.everyone.get(self.subject.type)
-        subject = self.subject
+        everyone, subject = self._holdings()
         for node, place in self._places.items():
             if everyone is not None:
                 roles, lines = _at(everyone, node)
@@ -247,22 +248,39 @@ class Walk:
                 if own:
                     yield Spot(place, Tier.OWN_DIRECT, None, own)
 
-    def _reaching(self, lines: tuple[Held, ...]) -> tuple[Held, ...]:
-        return tuple(held for held in lines if self._reaches(held)) if lines else lines
+    def _holdings(self) -> tuple[Holdings | None, Holdings]:
+        return self.table.everyone.get(self.subject.type), self.subject
 
-    def _reaches(self, held: Held) -> bool:
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The chain, the realm first."""
+        return tuple(self._places)
+
+    @property
+    def _asked(self) -> str:
+        return self.resource.ref if self.resource is not None else REALM
+
+    def _reaching(self, lines: tuple[Held, ...]) -> tuple[Held, ...]:
+        return tuple(held for held in lines if self.reaches(held)) if lines else lines
+
+    def reaches(self, held: Held) -> bool:
         """A binding that does not propagate reaches its own node only: at the realm, a check without a resource. The resource
         asked about need not be the last node of the chain: one the platform has never seen is on no chain."""
-        binding = held.binding
-        return binding.propagate or binding.scope == (self.resource.ref if self.resource is not None else REALM)
+        return held.binding.propagate or held.binding.scope == self._asked
+
+    def is_on_chain(self, binding: BindingFact) -> bool:
+        return binding.scope in self._places and (binding.propagate or binding.scope == self._asked)
 
     # Claims on the code asked for
 
-    def _denied_at(self, spot: Spot) -> Deny:
+    def _denied_at(self, spot: Spot, denying: list[Claim]) -> Deny:
+        """Appends the claims that apply, up to the first that leaves nothing to ask."""
         denied = Deny.NONE
-        for claim in self._claims(spot, is_deny=True):
+        for claim in self.claims(spot, is_deny=True):
             if claim.standing is Standing.HOLDS:
-                outcome = self._outcome(claim.conditions)
+                outcome = self.outcome(claim.conditions)
+                if outcome is not Outcome.FALSE:
+                    denying.append(claim)
                 if outcome is Outcome.TRUE:
                     return Deny.PLAIN
                 if outcome is Outcome.ERROR:
@@ -272,11 +290,11 @@ class Walk:
     def _allowed_at(self, spot: Spot, granting: list[Claim]) -> Failure:
         """Appends the claims that hold, and answers why the others do not."""
         failures = Failure.NONE
-        for claim in self._claims(spot, is_deny=False):
+        for claim in self.claims(spot, is_deny=False):
             if claim.standing is not Standing.HOLDS:
                 failures |= _FAILED_STANDINGS[claim.standing]
                 continue
-            outcome = self._outcome(claim.conditions)
+            outcome = self.outcome(claim.conditions)
             if outcome is Outcome.TRUE:
                 granting.append(claim)
             else:
@@ -287,13 +305,13 @@ class Walk:
         failures = Failure.NONE
         for held in self.subject.apart:
             place = self._places.get(held.binding.scope)
-            if place is None or place < self.open_from or not self._reaches(held):
+            if place is None or place < self.open_from or not self.reaches(held):
                 continue
             for claim in self._claims_of(held, is_deny=False):
                 failures |= _FAILED_STANDINGS.get(claim.standing, Failure.NONE)
         return failures
 
-    def _claims(self, spot: Spot, *, is_deny: bool) -> Iterator[Claim]:
+    def claims(self, spot: Spot, *, is_deny: bool) -> Iterator[Claim]:
         if spot.roles is not None:
             masks = self.table.masks(spot.roles)
             always = masks.deny if is_deny else masks.allow
@@ -328,7 +346,7 @@ class Walk:
 
     # Conditions
 
-    def _outcome(self, conditions: tuple[Condition, ...]) -> Outcome:
+    def outcome(self, conditions: tuple[Condition, ...]) -> Outcome:
         joined = Outcome.TRUE
         for condition in conditions:
             outcome = self._conditions.get(condition.text)
