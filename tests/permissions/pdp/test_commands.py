@@ -1,0 +1,77 @@
+"""The asking commands: what they print, and the exit status 0, 1 or 2."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from django.core.management import call_command
+
+from permissions import pdp
+from tests.worlds import OFFICE, apply
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+
+
+@pytest.fixture(autouse=True)
+def _office() -> None:
+    pdp.reset()
+    apply(OFFICE)
+
+
+def run(*args: str, **options: object) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    status = 0
+    try:
+        call_command(*args, stdout=out, stderr=err, **options)
+    except SystemExit as exit_:
+        status = int(exit_.code or 0)
+    return status, out.getvalue(), err.getvalue()
+
+
+def test_check_access_says_it_by_exit_status() -> None:
+    assert run("check_access", "user:alice", "post:edit", "post:7")[0] == 0
+    status, out, _ = run("check_access", "user:charlie", "post:edit")
+    assert (status, out.split(" (")[0]) == (1, "denied: no_grant")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("charlie", "post:edit"), "type:id"),
+        (("user:alice", "post:*"), "pattern"),
+        (("user:alice", "post:edit", "--context", "[1]"), "object"),
+        (("user:alice", "post:edit", "--context", "{"), "not JSON"),
+        (("user:alice", "post:edit", "--realm", "nowhere"), "nowhere"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_ends_with_two(args: tuple[str, ...], said: str) -> None:
+    status, out, err = run("check_access", *args)
+    assert (status, out) == (2, "")
+    assert said in err
+
+
+def test_explain_access_names_what_decided() -> None:
+    status, out, _ = run("explain_access", "user:bob", "post:read", "post:7")
+    assert status == 0
+    assert "team:writers" in out
+    assert "reader" in out
+    status, out, _ = run("explain_access", "user:charlie", "post:edit", "post:7")
+    assert status == 1
+    assert "editor" in out
+
+
+def test_lists_are_whole_or_say_where_to_go_on() -> None:
+    assert run("who_can", "post:read", "post:7") == (0, "user:alice\nuser:bob\n", "")
+    status, out, err = run("who_can", "post:read", "post:7", "--limit", "1")
+    assert (status, out) == (0, "user:alice\n")
+    assert "1 more: --after 'user:alice'" in err
+    assert run("who_can", "post:read", "post:7", "--limit", "1", "--after", "user:alice") == (0, "user:bob\n", "")
+    assert run("who_can", "post:read", "--after", "user:gone")[0] == 2
+
+
+def test_what_can_lists_pairs() -> None:
+    status, out, _ = run("what_can", "user:bob")
+    assert status == 0
+    assert "post:read post:7" in out.splitlines()
+    assert run("what_can", "user:charlie") == (0, "", "")

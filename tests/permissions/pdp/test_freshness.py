@@ -1,0 +1,179 @@
+"""How old an answer may be: the writer's process, other processes, tokens, transactions."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection, transaction
+
+from permissions import pdp, revisions
+from permissions.cache import reader
+from permissions.errors import Invalid
+from permissions.models import RoleBinding
+from permissions.writing import SYSTEM, permission_write
+from tests.worlds import OFFICE, apply
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+
+REVOKE = "DELETE FROM permissions_rolebinding WHERE role_id IS NOT NULL"
+
+
+@pytest.fixture(autouse=True)
+def _office() -> None:
+    pdp.reset()
+    apply(OFFICE)
+
+
+def revoke() -> str:
+    with permission_write("default", SYSTEM) as write:
+        RoleBinding.objects.filter(subject__ref="user:alice").delete()
+    return write.token
+
+
+def no_listener(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the write were another process's: nothing tells this one."""
+    monkeypatch.setattr(reader, "_forget_head", lambda write: None)
+    monkeypatch.setattr("permissions.writing._listeners", [])
+
+
+def age(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    now = reader.boot_ns()
+    monkeypatch.setattr(reader, "boot_ns", lambda: now + int(seconds * 1e9))
+    monkeypatch.setattr(reader.time, "clock_gettime_ns", lambda _: now + int(seconds * 1e9))
+
+
+def test_the_writer_sees_its_own_revoke_at_once() -> None:
+    assert pdp.check("user:alice", "post:edit", "post:7")
+    revoke()
+    assert not pdp.check("user:alice", "post:edit", "post:7")
+
+
+def test_a_second_check_comes_from_memory_without_a_query(django_assert_num_queries) -> None:
+    pdp.check("user:alice", "post:edit", "post:7")
+    with django_assert_num_queries(0):
+        decision = pdp.check("user:alice", "post:edit", "post:7")
+    assert decision.source == "l1"
+    assert decision.revision == revisions.head("default").rev
+
+
+def test_another_process_sees_a_revoke_within_the_bound(monkeypatch) -> None:
+    assert pdp.check("user:alice", "post:edit")
+    no_listener(monkeypatch)
+    revoke()
+    age(monkeypatch, 0.21)
+    assert not pdp.check("user:alice", "post:edit")
+
+
+def test_a_token_is_obeyed_however_young_the_state(monkeypatch) -> None:
+    assert pdp.check("user:alice", "post:edit")
+    no_listener(monkeypatch)
+    token = revoke()
+    assert not pdp.check("user:alice", "post:edit", token=token)
+
+
+def test_the_word_full_asks_for_the_newest_state(monkeypatch) -> None:
+    assert pdp.check("user:alice", "post:edit")
+    no_listener(monkeypatch)
+    revoke()
+    assert not pdp.check("user:alice", "post:edit", token="full")
+
+
+def test_a_critical_permission_always_asks_for_the_newest_state(monkeypatch) -> None:
+    apply('bindings: [{subject: "user:alice", allow: ["post:purge"]}]')
+    assert pdp.check("user:alice", "post:purge")
+    no_listener(monkeypatch)
+    revoke()
+    assert not pdp.check("user:alice", "post:purge")
+
+
+def test_a_token_from_the_future_is_refused() -> None:
+    head = revisions.head("default")
+    ahead = revisions.mint(revisions.Head(head.realm_id, head.name, head.epoch, head.rev + 5, 0))
+    with pytest.raises(pdp.TokenFromFuture):
+        pdp.check("user:alice", "post:edit", token=ahead)
+
+
+def test_a_token_of_another_history_means_full() -> None:
+    head = revisions.head("default")
+    foreign = revisions.mint(revisions.Head(head.realm_id, head.name, "f" * 32, head.rev + 5, 0))
+    assert pdp.check("user:alice", "post:edit", token=foreign)
+
+
+@pytest.mark.parametrize("text", ["", "x", "v1.1.aaaaaaaa.5.forged", "v1.1.aaaaaaaa.5", "v2.1.a.5.x", "é" * 30, "v1" * 500])
+def test_a_token_nobody_signed_is_refused(text: str) -> None:
+    with pytest.raises(Invalid, match="not a token"):
+        pdp.check("user:alice", "post:edit", token=text)
+
+
+def test_a_token_of_another_realm_is_refused() -> None:
+    other = apply("realm: other\nroles: [{name: r, permissions: ['a:b']}]")
+    with pytest.raises(pdp.InvalidRequestError, match="another realm"):
+        pdp.check("user:alice", "post:edit", token=other.token)
+
+
+def test_inside_a_transaction_a_check_sees_its_own_writes_and_keeps_nothing() -> None:
+    assert pdp.check("user:alice", "post:edit")
+    with pytest.raises(ZeroDivisionError), transaction.atomic(), permission_write("default", SYSTEM):
+        RoleBinding.objects.all().delete()
+        decision = pdp.check("user:alice", "post:edit")
+        assert (decision.allowed, decision.source) == (False, "live")
+        _ = 1 / 0
+    assert pdp.check("user:alice", "post:edit")
+
+
+def test_raw_sql_that_no_signal_sees_is_seen() -> None:
+    assert pdp.check("user:alice", "post:edit")
+    with connection.cursor() as cursor:
+        cursor.execute(REVOKE)
+    assert not pdp.check("user:alice", "post:edit", full=True)
+
+
+def test_a_revision_number_used_again_after_a_rollback_is_told_apart() -> None:
+    with pytest.raises(ZeroDivisionError), permission_write("default", SYSTEM) as lost:
+        RoleBinding.objects.all().delete()
+        assert not pdp.check("user:alice", "post:edit")
+        _ = 1 / 0
+    assert lost.token == ""
+    apply('bindings: [{subject: "user:charlie", role: reader}]')
+    assert pdp.check("user:alice", "post:edit")
+    assert pdp.check("user:charlie", "post:read")
+
+
+def test_a_change_of_bindings_keeps_the_compiled_table() -> None:
+    pdp.check("user:alice", "post:edit")
+    table = reader._states["default"].table
+    apply('bindings: [{subject: "user:charlie", role: reader}]')
+    assert pdp.check("user:charlie", "post:read")
+    assert reader._states["default"].table is table
+
+
+def test_a_change_of_a_role_compiles_another_table() -> None:
+    pdp.check("user:alice", "post:edit")
+    apply('roles: [{name: reader, permissions: ["post:read", "post:list"]}]')
+    assert pdp.check("user:bob", "post:list", "blog:1")
+
+
+def test_a_membership_that_ends_is_noticed_at_its_end_without_any_write(monkeypatch) -> None:
+    apply('teams: [{id: "team:writers", members: [{id: "user:bob", valid_until: "2030-01-01T00:00:00Z"}]}]')
+    assert pdp.check("user:bob", "post:read", "blog:1")
+    end_us = 1_893_456_000_000_000
+    monkeypatch.setattr(reader, "clock_us", lambda: end_us + 1_000_000)
+    monkeypatch.setattr(reader.selectors, "database_now_us", lambda: end_us + 1_000_000)
+    pdp.reset()
+    decision = pdp.check("user:bob", "post:read", "blog:1")
+    assert (decision.allowed, decision.reason) == (False, "expired")
+
+
+def test_a_kept_snapshot_is_not_served_past_the_next_boundary(monkeypatch) -> None:
+    apply('bindings: [{subject: "user:charlie", role: reader, valid_until: "2030-01-01T00:00:00Z"}]')
+    assert pdp.check("user:charlie", "post:read")
+    monkeypatch.setattr(reader, "clock_us", lambda: 1_893_456_000_000_000 - reader._states["default"].offset_us)
+    decision = pdp.check("user:charlie", "post:read")
+    assert (decision.allowed, decision.reason) == (False, "expired")
+
+
+def test_a_batch_is_decided_at_one_revision() -> None:
+    decisions = pdp.check_many(
+        [("user:alice", "post:edit", "post:7"), ("user:bob", "post:read", "post:7"), {"subject": "user:charlie", "permission": "post:read"}]
+    )
+    assert [d.allowed for d in decisions] == [True, True, False]
+    assert len({d.revision for d in decisions}) == 1
