@@ -1,0 +1,99 @@
+"""What every view of the API shares: the caller, problem+json, strict JSON, X-Permission-Token in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from django.http import HttpRequest as DjangoRequest
+from django.http import HttpResponse
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request as HttpRequest
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from permissions import revisions
+from permissions.api import problems
+from permissions.api.callers import REALM, Asker, asker_of
+from permissions.api.openapi import OperationSchema
+from permissions.api.parsing import OnlyJSON, StrictJSONParser
+from permissions.api.problems import problem_handler
+from permissions.api.queries import Parameters
+from permissions.identity.authentication import KeyAuthentication
+from permissions.writing import Write, run_write
+
+__all__ = ["ApiView", "not_found", "problem_handler"]
+
+T = TypeVar("T")
+REASON: Final = "reason"  # the query parameter with which a write says why, for the audit
+
+
+class ApiView(APIView):
+    """`parameters_of`: the query parameters a method knows besides `realm`."""
+
+    authentication_classes = (
+        KeyAuthentication,
+        SessionAuthentication,
+    )
+    permission_classes = ()  # who may do what is asked at the PDP and by the services, never by a class
+    throttle_classes = ()
+    renderer_classes = (JSONRenderer,)
+    parser_classes = (StrictJSONParser,)
+    content_negotiation_class = OnlyJSON
+    schema = OperationSchema()
+    asker: Asker
+    query: Parameters
+
+    def initialize_request(self, request: DjangoRequest, *args: Any, **kwargs: Any) -> HttpRequest:
+        # A chunked body has no Content-Length, and DRF takes that for no body at all: whatever was sent would be lost without
+        # a word. -1 makes it read the stream to its end, up to the parser's limit.
+        if not request.META.get("CONTENT_LENGTH"):
+            request.META["CONTENT_LENGTH"] = "-1"
+        return super().initialize_request(request, *args, **kwargs)
+
+    def get_exception_handler(self) -> Callable[..., Response | None]:
+        return problem_handler
+
+    def initial(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        self.asker = asker_of(request)
+        self.query = Parameters(request._request.GET, {REALM, *self.parameters_of(str(request.method))})
+
+    def parameters_of(self, method: str) -> tuple[str, ...]:
+        return ()
+
+    # X-Permission-Token
+    def token_in(self) -> tuple[revisions.Token | None, bool]:
+        """(token, full) as the caller sent them. Raises Invalid for a text that is no token."""
+        sent = self.request.headers.get(revisions.HEADER)
+        if sent is None:
+            return None, False
+        if sent == revisions.FULL:
+            return None, True
+        return revisions.parse(sent), False
+
+    @property
+    def sent_token(self) -> bool:
+        return revisions.HEADER in self.request.headers
+
+    # Writing
+    @property
+    def reason(self) -> str:
+        return self.query.get(REASON)
+
+    @property
+    def request_id(self) -> str:
+        return str(getattr(self.request._request, "request_id", ""))
+
+    def write(self, work: Callable[[Write], T]) -> tuple[T, dict[str, str]]:
+        """Runs `work` in one write of the caller's realm; the headers carry its token."""
+        done, write = run_write(self.asker.realm, self.asker.manager(), self.reason, work, request_id=self.request_id)
+        return done, {revisions.HEADER: write.token}
+
+
+def not_found(request: DjangoRequest, path: str = "") -> HttpResponse:
+    """Whatever under /api/ no route knows."""
+    return problems.plain(
+        request, "not_found", 404, "There is nothing at this path. Collections and their objects end in a slash, verbs do not."
+    )
