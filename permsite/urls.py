@@ -9,5 +9,7 @@ from django.views.generic import RedirectView
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
+    # It answers whatever it does not know below /api/ itself: routes of others under /api/ stand before it.
+    path("api/", include("permissions.api.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
 ]
