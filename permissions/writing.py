@@ -90,11 +90,18 @@ def current_write() -> Write | None:
 
 @contextmanager
 def permission_write(
-    realm: Realm | str, actor: Actor, reason: str = "", *, dry_run: bool = False, request_id: str = ""
+    realm: Realm | str,
+    actor: Actor,
+    reason: str = "",
+    *,
+    dry_run: bool = False,
+    request_id: str = "",
+    create: bool = False,
 ) -> Iterator[Write]:
     """One transaction that holds the realm's lock from its first statement. An inner call for the same realm joins the outer.
 
-    Raises NotFound for a realm that does not exist, RuntimeError where an outer block holds another realm.
+    `create` makes the realm, inside the transaction, where there is none (the caller has judged its name); else that is NotFound.
+    Raises RuntimeError where an outer block holds another realm.
     """
     name = realm if isinstance(realm, str) else realm.name
     outer = _open.get()
@@ -106,7 +113,7 @@ def permission_write(
     write: Write | None = None
     try:
         with transaction.atomic():
-            write = Write(_lock(name), actor, reason, request_id, dry_run)
+            write = Write(_lock(name, create=create), actor, reason, request_id, dry_run)
             before = revisions.head_of(write.realm)
             reset = _open.set(write)
             try:
@@ -121,7 +128,7 @@ def permission_write(
         pass
 
 
-def _lock(name: str) -> Realm:
+def _lock(name: str, *, create: bool = False) -> Realm:
     """The locked realm row.
 
     The lock is the transaction's first statement: taken later it deadlocks with row locks, and a statement that waited inside a
@@ -132,7 +139,7 @@ def _lock(name: str) -> Realm:
             cursor.execute("SELECT id FROM permissions_realm WHERE name = %s FOR UPDATE", [name])
             row = cursor.fetchone()
             if row is None:
-                raise NotFound(f"there is no realm {name!r}")
+                return _made(name, create=create)
             cursor.execute(
                 "SELECT set_config('ps.locked', %s, true), set_config('synchronous_commit', 'on', true)", [str(row[0])]
             )
@@ -140,8 +147,15 @@ def _lock(name: str) -> Realm:
             # BEGIN IMMEDIATE holds SQLite's file lock; the state tells the triggers that one revision is to cover the block.
             cursor.execute("UPDATE permissions_realm SET write_state = 1 WHERE name = %s", [name])
             if cursor.rowcount == 0:
-                raise NotFound(f"there is no realm {name!r}")
+                return _made(name, create=create)
     return Realm.objects.get(name=name)
+
+
+def _made(name: str, *, create: bool) -> Realm:
+    if not create:
+        raise NotFound(f"there is no realm {name!r}")
+    Realm.objects.create(name=name)
+    return _lock(name)
 
 
 def _finish(write: Write, before: revisions.Head) -> None:
@@ -184,12 +198,13 @@ def run_write(
     *,
     dry_run: bool = False,
     request_id: str = "",
+    create: bool = False,
 ) -> tuple[T, Write]:
     """Runs `work` inside permission_write; repeats the whole block, up to three times, when the database gave it up for another."""
     attempt = 0
     while True:
         try:
-            with permission_write(realm, actor, reason, dry_run=dry_run, request_id=request_id) as write:
+            with permission_write(realm, actor, reason, dry_run=dry_run, request_id=request_id, create=create) as write:
                 result = work(write)
         except OperationalError as error:
             attempt += 1

@@ -1,0 +1,144 @@
+"""Use cases of teams and of who belongs to them."""
+
+from __future__ import annotations
+
+from permissions import selectors
+from permissions.bundle.schema import to_dict
+from permissions.bundle.specs import MemberSpec, SubjectSpec, TeamSpec
+from permissions.engine import names
+from permissions.errors import Conflict, NotFound
+from permissions.models import Membership, Realm, RoleBinding, Subject
+from permissions.services.administrators import keeps_administrator
+from permissions.services.cycles import TEAMS, refuse_cycles
+from permissions.services.gifts import Touch
+from permissions.services.guards import require
+from permissions.services.handing_out import handing_out
+from permissions.services.specs import binding_spec, subject_spec, team_specs
+from permissions.services.stores.rows import Item, clean, record
+from permissions.services.stores.subjects import move_window, named_subjects, store_teams
+from permissions.services.validation import Mistakes
+from permissions.writing import Actor, Write, permission_write
+
+
+def team_named(realm: Realm, ref: str) -> Subject:
+    row = Subject.objects.filter(realm=realm, ref=ref, kind="team").first()
+    if row is None:
+        raise NotFound(f"there is no team {names.shown(ref)} in realm {names.shown(realm.name)}")
+    return row
+
+
+def refuse_account(row: Subject, done: str) -> None:
+    if row.user_id is not None:
+        raise Conflict(f"subject {names.shown(row.ref)} belongs to a Django account and cannot be {done}; change the account instead")
+
+
+def _judged(spec: TeamSpec) -> None:
+    mistakes = Mistakes()
+    mistakes.team(spec, "")
+    mistakes.refuse()
+
+
+def scopes_of_teams(realm: Realm, teams: set[str]) -> set[str]:
+    """Where the teams and those above them have bindings: where a new member may gain something."""
+    found = selectors.subject_facts(realm.pk, teams)
+    return {binding.scope for facts in found.values() for binding in facts.bindings}
+
+
+def team_create(*, actor: Actor, realm: Realm, spec: TeamSpec, reason: str = "", request_id: str = "") -> Subject:
+    """A subject that was only named so far may turn out to be a team; its members then gain what was bound to that name."""
+    with permission_write(realm, actor, reason, request_id=request_id) as write:
+        require(write, "team", "create")
+        _judged(spec)
+        row = Subject.objects.filter(realm=write.realm, ref=spec.id).first()
+        if row is not None and row.kind != "subject":
+            raise Conflict(f"team {names.shown(spec.id)} exists already")
+        if row is not None:
+            refuse_account(row, "made a team")
+        before: SubjectSpec | None = None if row is None else subject_spec(row)
+        return _kept(write, spec, before, row)
+
+
+def team_update(*, actor: Actor, realm: Realm, ref: str, spec: TeamSpec, reason: str = "", request_id: str = "") -> Subject:
+    with permission_write(realm, actor, reason, request_id=request_id) as write:
+        require(write, "team", "change")
+        row = team_named(write.realm, ref)
+        before = team_specs(write.realm, [row])[row.pk]
+        _judged(spec)
+        if spec.id != ref and Subject.objects.filter(realm=write.realm, ref=spec.id).exists():
+            raise Conflict(f"subject {names.shown(spec.id)} exists already")
+        return _kept(write, spec, before, row)
+
+
+def _kept(write: Write, spec: TeamSpec, before: SubjectSpec | TeamSpec | None, row: Subject | None) -> Subject:
+    """Stores the team. Only those whose membership differs can gain anything, besides the team itself where it wakes up or is renamed."""
+    old = {m.id: m for m in before.members} if isinstance(before, TeamSpec) else {}
+    new = {m.id: m for m in spec.members}
+    moving = {ref for ref in old.keys() | new.keys() if old.get(ref) != new.get(ref)}
+    touch = Touch(members=moving, scopes=scopes_of_teams(write.realm, {spec.id, *([row.ref] if row is not None else [])}))
+    if row is not None:
+        touch.revived = {row.ref, spec.id}
+    with keeps_administrator(write), handing_out(write, touch):
+        item: Item[TeamSpec, Subject] = Item(spec, before, row)  # type: ignore[arg-type]  # a subject may become a team
+        team = store_teams(write, [item])[spec.id]
+        refuse_cycles(write.realm, TEAMS, [team.pk])
+    return team
+
+
+def team_delete(*, actor: Actor, realm: Realm, ref: str, reason: str = "", request_id: str = "") -> None:
+    """Deletes the team with its bindings and memberships. A deny that its members had by it needs cover, as any deny taken away."""
+    with permission_write(realm, actor, reason, request_id=request_id) as write:
+        require(write, "team", "delete")
+        row = team_named(write.realm, ref)
+        before = team_specs(write.realm, [row])[row.pk]
+        touch = Touch(holders={ref}, members={ref, *(m.id for m in before.members)})
+        with keeps_administrator(write), handing_out(write, touch):
+            for binding in RoleBinding.objects.filter(subject=row).select_related("subject", "role", "scope").order_by("pk"):
+                record(write, "binding", str(binding.pk), binding_spec(binding), None)
+                binding.delete()
+            row.delete()
+            record(write, "team", ref, before, None)
+
+
+def member_add(
+    *, actor: Actor, realm: Realm, team: str, spec: MemberSpec, reason: str = "", request_id: str = ""
+) -> Membership:
+    """Makes a subject or a team a member, or moves the window of one that is."""
+    with permission_write(realm, actor, reason, request_id=request_id) as write:
+        require(write, "team", "change")
+        row = team_named(write.realm, team)
+        mistakes = Mistakes()
+        mistakes.member(team, spec, "member")
+        mistakes.refuse()
+        touch = Touch(members={spec.id}, scopes=scopes_of_teams(write.realm, {team}))
+        with keeps_administrator(write), handing_out(write, touch):
+            member = named_subjects(write, [spec.id])[spec.id]
+            membership = Membership.objects.filter(team=row, member=member).select_related("team", "member").first()
+            if membership is None:
+                membership = Membership(team=row, member=member, valid_from=spec.valid_from, valid_until=spec.valid_until)
+                clean(membership)
+                membership.save()
+                write.record("team.member_add", "team", team, None, _told(spec))
+            else:
+                before = MemberSpec(spec.id, membership.valid_from, membership.valid_until)
+                if move_window(membership, spec):
+                    write.record("team.member_change", "team", team, _told(before), _told(spec))
+            refuse_cycles(write.realm, TEAMS, [member.pk])
+    return membership
+
+
+def member_remove(*, actor: Actor, realm: Realm, team: str, member: str, reason: str = "", request_id: str = "") -> None:
+    with permission_write(realm, actor, reason, request_id=request_id) as write:
+        require(write, "team", "change")
+        row = team_named(write.realm, team)
+        membership = Membership.objects.filter(team=row, member__ref=member).first()
+        if membership is None:
+            raise NotFound(f"{names.shown(member)} is no member of {names.shown(team)}")
+        before = MemberSpec(member, membership.valid_from, membership.valid_until)
+        with keeps_administrator(write), handing_out(write, Touch(members={member})):
+            membership.delete()
+            write.record("team.member_remove", "team", team, _told(before), None)
+
+
+def _told(spec: MemberSpec) -> dict[str, object]:
+    """The member as a team's line has it."""
+    return {"member": to_dict(TeamSpec("", members=(spec,)))["members"][0]}
