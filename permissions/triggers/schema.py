@@ -1,7 +1,7 @@
 """What the triggers are generated from besides `tables.py`: the columns in the database and three settings.
 
 The settings are written into the triggers' bodies, not looked up: foreign SQL (psql, another program) brings no setting of
-ours, and it is the very writer that strict mode is for. Changing one therefore needs `migrate`; until then the system check says so.
+ours, and it is the very writer that strict mode is for. Changing one needs `migrate`; until then the system check says so.
 """
 
 from __future__ import annotations

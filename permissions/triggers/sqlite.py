@@ -1,9 +1,9 @@
 """SQLite: the same contract by row triggers, counting by `realm.write_state`.
 
-0: foreign SQL, each row makes a revision of its own. 1: permission_write is open; the first row counts and sets 2, the rest join it.
+0: foreign SQL, each row makes its own revision. 1: permission_write is open; the first row counts and sets 2, the rest join it.
 3 and 4: the same inside a trigger of the user table, which opens and closes its realms itself. Source: consistency, section 3.
 
-A trigger's own conflict clause is overridden by that of the statement that fired it, hence NOT EXISTS wherever a row may be there.
+The conflict clause of the statement that fired a trigger overrides the trigger's own, hence NOT EXISTS where a row may be there.
 """
 # The SQL is put together from names of this package; nothing of a request is in it.
 # ruff: noqa: S608
@@ -20,6 +20,7 @@ from permissions.triggers.tables import AUDIT, CHANGELOG, LAWS, REALM, SUBJECT, 
 # Objects, as on PostgreSQL; counted when permission_write closes the realm.
 MAX_OBJECTS: Final = 20_000
 _NOW: Final = "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+_COLUMNS: Final = "realm_id, rev, kind, object_id, stamp, at"
 _STAMP: Final = "(random() & 2147483647)"
 
 
@@ -46,7 +47,7 @@ def _log(parts: list[str], schema: Schema) -> list[str]:
         *steps,
         f"UPDATE {REALM} SET rev = rev + 1, stamp = {_STAMP}, write_state = write_state + (write_state IN (1, 3)) "
         f"WHERE write_state IN (0, 1, 3) AND id IN (SELECT realm FROM ({touched}))",
-        f"INSERT INTO {CHANGELOG} (realm_id, rev, kind, object_id, stamp, at) "
+        f"INSERT INTO {CHANGELOG} ({_COLUMNS}) "
         f"SELECT m.id, m.rev, t.kind, t.object, m.stamp, coalesce("
         f"(SELECT c.at FROM {CHANGELOG} c WHERE c.realm_id = m.id AND c.rev = m.rev LIMIT 1), {_NOW}) "
         f"FROM ({touched}) t JOIN {REALM} m ON m.id = t.realm WHERE NOT EXISTS (SELECT 1 FROM {CHANGELOG} c "
@@ -67,7 +68,8 @@ def _breach(law: Law, alias: str) -> str:
 
 def _cycle(cycle: Cycle, table: str) -> str:
     return _refuse(
-        f"WITH RECURSIVE up(node) AS (SELECT NEW.{cycle.upper} WHERE EXISTS (SELECT 1 FROM {table} e WHERE e.{cycle.upper} = NEW.{cycle.lower}) "
+        f"WITH RECURSIVE up(node) AS (SELECT NEW.{cycle.upper} "
+        f"WHERE EXISTS (SELECT 1 FROM {table} e WHERE e.{cycle.upper} = NEW.{cycle.lower}) "
         f"UNION SELECT e.{cycle.upper} FROM up JOIN {table} e ON e.{cycle.lower} = up.node) "
         f"SELECT 1 FROM up WHERE node = NEW.{cycle.lower}",
         cycle.message,
@@ -99,8 +101,8 @@ def _trigger(name: str, event: str, table: str, when: str, steps: list[str]) -> 
 def _displaced(table: Table, schema: Schema) -> tuple[str, str]:
     """INSERT OR REPLACE fires no delete trigger for the row it displaces: that row's objects are logged before.
 
-    Only those the new row does not touch itself, which its own trigger logs: so a plain upsert, or an ignored duplicate, which come
-    by here too, make no revision of their own.
+    Only those the new row does not touch itself, which its own trigger logs: so a plain upsert and an ignored duplicate, which
+    come by here too, make no revision of their own.
     """
     keys = (("id",), *table.keys)
     same = " OR ".join("(" + " AND ".join(f'd."{c}" = NEW."{c}"' for c in key) + ")" for key in keys)
@@ -108,8 +110,9 @@ def _displaced(table: Table, schema: Schema) -> tuple[str, str]:
     for touch in table.touches:
         joins = "".join(f", {j.table} {j.alias}" for j in touch.joins)
         on = "".join(f" AND {j.on}" for j in touch.joins)
-        old = f'SELECT {touch.realm} AS realm, {touch.kind} AS kind, {touch.object_id} AS object FROM "{table.name}" d{joins} WHERE ({same}){on}'
-        parts.append(f"SELECT * FROM ({old.format(x='d')} EXCEPT {_touched(touch, 'NEW')})")
+        old = f'FROM "{table.name}" d{joins} WHERE ({same}){on}'
+        columns = f"SELECT {touch.realm} AS realm, {touch.kind} AS kind, {touch.object_id} AS object"
+        parts.append(f"SELECT * FROM ({columns} {old} EXCEPT ".format(x="d") + _touched(touch, "NEW") + ")")
     return _trigger(
         f"ps_{table.short}_r",
         "BEFORE INSERT",
@@ -153,8 +156,11 @@ def _realm(schema: Schema, columns: tuple[str, ...], inserted: list[str], update
         f"{_differs(columns)} OR {stale}",
         [keep, *_log(touched, schema), *renamed],
     )
-    gone = f"INSERT INTO {CHANGELOG} (realm_id, rev, kind, object_id, stamp, at) SELECT OLD.id, OLD.rev + (OLD.write_state NOT IN (2, 4)), "
-    steps = [f"{gone}'*', '', OLD.stamp, {_NOW}"]
+    rev = "OLD.rev + (OLD.write_state NOT IN (2, 4))"
+    steps = [
+        f"INSERT INTO {CHANGELOG} ({_COLUMNS}) SELECT OLD.id, {rev}, '*', '', OLD.stamp, {_NOW} WHERE NOT EXISTS "
+        f"(SELECT 1 FROM {CHANGELOG} WHERE realm_id = OLD.id AND rev = {rev} AND kind = '*')"
+    ]
     if schema.strict:
         message = "strict mode: a realm deleted without its lock; write through permission_write"
         steps.insert(0, f"SELECT RAISE(ABORT, '{message}') WHERE OLD.write_state = 0")
@@ -169,7 +175,7 @@ def _realm(schema: Schema, columns: tuple[str, ...], inserted: list[str], update
         f"(SELECT 1 FROM {CHANGELOG} WHERE realm_id = NEW.id AND rev = NEW.rev AND kind = '*'))",
         [
             f"DELETE FROM {CHANGELOG} WHERE realm_id = NEW.id AND rev = NEW.rev",
-            f"INSERT INTO {CHANGELOG} (realm_id, rev, kind, object_id, stamp, at) VALUES (NEW.id, NEW.rev, '*', '', NEW.stamp, {_NOW})",
+            f"INSERT INTO {CHANGELOG} ({_COLUMNS}) VALUES (NEW.id, NEW.rev, '*', '', NEW.stamp, {_NOW})",
         ],
     )
 

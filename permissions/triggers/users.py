@@ -41,6 +41,6 @@ def link(table: UserTable, realm: str, source: str) -> tuple[str, str]:
         f"AND {SUBJECT}.realm_id = m.id AND {SUBJECT}.ref = {ref(table, 'u')} "
         f"AND {SUBJECT}.user_id IS NULL AND {SUBJECT}.kind = 'subject'",
         f"INSERT INTO {SUBJECT} (realm_id, ref, kind, attributes, active, locked, user_id) "
-        f"SELECT m.id, {ref(table, 'u')}, 'subject', '{{}}', true, false, u.\"{table.key}\" "
-        f"FROM {REALM} m, {source} u WHERE {of_realm} AND NOT EXISTS (SELECT 1 FROM {SUBJECT} s WHERE s.realm_id = m.id AND s.ref = {ref(table, 'u')})",
+        f"SELECT m.id, {ref(table, 'u')}, 'subject', '{{}}', true, false, u.\"{table.key}\" FROM {REALM} m, {source} u "
+        f"WHERE {of_realm} AND NOT EXISTS (SELECT 1 FROM {SUBJECT} s WHERE s.realm_id = m.id AND s.ref = {ref(table, 'u')})",
     )
