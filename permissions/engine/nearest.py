@@ -1,7 +1,7 @@
 """The nearest missing grants: what stands between a denial and an allow, the smallest step first.
 
 Each is a dict with `kind`, `text` for a person, and the ids concerned. Kinds: `subject`, `realm`, `permission` (nothing can be
-granted before), `deny`, `condition`, `expired`, `not_yet_valid`, `private`, `elsewhere`, `excluded`, `role`.
+granted before), `deny`, `condition`, `expired`, `not_yet_valid`, `private`, `elsewhere`, `excluded`, `role`, `none`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def nearest_grants(walk: TellingWalk, code: str, reason: str, steps: list[Step])
         found += _elsewhere(walk, code)
         found += _excluded(walk, code)
         found += _roles(walk, code)
-    return found
+    return found or [{"kind": "none", "text": f"no role of this realm gives {code}", "permission": code}]
 
 
 def _denied(step: Step) -> dict[str, Any]:

@@ -54,11 +54,11 @@ class SubjectSnapshot(Holdings):
 class ResourceSnapshot:
     """One resource. `nodes`: its chain, root first, without the realm.
 
-    `private`: the places in [realm, *nodes] of those that say `inherit: false`; `open_from`: the last of them, 0 where there is
-    none. Allows reach the resource only from there on.
+    `open_from`: the place in [realm, *nodes] of the last node that says `inherit: false`, 0 where none does. Allows reach the
+    resource only from there on.
     """
 
-    __slots__ = ("attributes", "known", "nodes", "open_from", "private", "ref", "type")
+    __slots__ = ("attributes", "known", "nodes", "open_from", "ref", "type")
 
     def __init__(self, facts: ResourceFacts) -> None:
         self.ref = facts.ref
@@ -66,8 +66,7 @@ class ResourceSnapshot:
         self.known = facts.known
         self.attributes: Attributes = facts.attributes or NO_ATTRIBUTES
         self.nodes = tuple(node.ref for node in facts.chain)
-        self.private = tuple(place for place, node in enumerate(facts.chain, 1) if not node.inherit)
-        self.open_from = self.private[-1] if self.private else 0
+        self.open_from = max((place for place, node in enumerate(facts.chain, 1) if not node.inherit), default=0)
 
     @property
     def deps(self) -> tuple[str, ...]:

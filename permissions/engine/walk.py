@@ -186,31 +186,25 @@ class Walk:
         return denied
 
     def _overlay(self) -> Verdict:
-        """From the realm to the leaf. A private node forgets the allows from above, never a deny from above."""
+        """From the realm to the leaf. At a private node nothing from above is allowed any more, and a deny from above has nothing
+        left to clear: so an allow counts from the last private node on, and a deny from anywhere, as under deny_overrides."""
         denied = Deny.NONE
         failures = Failure.NONE
         granting: list[Claim] = []
         denying: list[Claim] = []
-        private = self.resource.private if self.resource is not None else ()
-        passed = 0
         for spot in self.spots:
-            if any(passed < place <= spot.place for place in private):
-                granting.clear()
-                failures = Failure.NONE
-            passed = spot.place
             # With an allow in between, an earlier deny is history; without, the plainer of the two is the reason.
             denied = max(denied, self._denied_at(spot, denying))
             if denied:
                 granting.clear()
+            if spot.place < self.open_from:
+                continue
             given: list[Claim] = []
             failures |= self._allowed_at(spot, given)
             if given:
                 denied = Deny.NONE
                 denying.clear()
                 granting.extend(given)
-        if any(place > passed for place in private):
-            granting.clear()
-            failures = Failure.NONE
         if denied:
             return Verdict(False, _DENIED_REASONS[denied], tuple(denying))
         return self._concluded(granting, failures)
