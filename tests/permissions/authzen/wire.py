@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,7 +149,7 @@ def ask(
 
 
 async def call(
-    app: Application,
+    app: Callable[[Any, Any, Any], Awaitable[None]],
     method: str,
     path: str,
     pairs: Iterable[tuple[str, str | bytes]],
