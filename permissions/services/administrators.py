@@ -1,8 +1,8 @@
 """The last administrator of a realm cannot lock themselves out.
 
 Administrators are the active subjects that hold `permsite.realm:change` and `permsite.binding:create` in the realm without a
-condition and without an end, by bindings of their own or of their teams. A realm that has none yet is free of this law. A suspended
-realm has them still: they are only denied for the time being.
+condition and without an end, by bindings of their own or of their teams. A realm that has none yet is free of this law. A
+suspended realm has them still: they are only denied for the time being.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _judged_outside: ContextVar[bool] = ContextVar("keeps_administrator", default=Fa
 def keeps_administrator(write: Write) -> Iterator[None]:
     """Raises LastAdministrator at the end of the block if the realm had an administrator before it and has none after it.
 
-    The one found before is asked first afterwards, so most writes cost two small reads. An inner block leaves the judgement to the
-    outer one: a bundle may replace the only administrator.
+    The one found before is asked first afterwards, so most writes cost two small reads. An inner block leaves the judgement
+    to the outer one: a bundle may replace the only administrator.
     """
     if _judged_outside.get():
         yield
@@ -48,8 +48,8 @@ def keeps_administrator(write: Write) -> Iterator[None]:
     if known is None or is_administrator(write.realm, known) or next(administrators(write.realm), None) is not None:
         return
     raise LastAdministrator(
-        f"{names.shown(known)} is the last administrator of realm {names.shown(write.realm.name)}, and this would leave nobody who "
-        f"can administer it; first give someone else {' and '.join(NEEDED)} in the realm, without a condition and without an end"
+        f"{names.shown(known)} is the last administrator of realm {names.shown(write.realm.name)}, and this would leave nobody "
+        f"who can administer it; first give someone else {' and '.join(NEEDED)} in the realm, without condition and end"
     )
 
 
@@ -89,7 +89,7 @@ def _gives(pattern: str) -> bool:
 
 
 def _roles_that_name_them(realm: Realm) -> set[int]:
-    """Only a pattern that begins with the platform's prefix reaches its codes, so a catalogue of thousands of roles is not read."""
+    """Only a pattern that begins with the platform's prefix reaches its codes: a catalogue of thousands of roles is not read."""
     lines = RoleLine.objects.filter(role__realm=realm, effect="allow", pattern__startswith=PREFIX, condition="").order_by()
     roles = {role for role, pattern in lines.values_list("role_id", "pattern") if _gives(pattern)}
     grouped = GroupLine.objects.filter(group__realm=realm, pattern__startswith=PREFIX).order_by()
@@ -111,4 +111,3 @@ def _members(teams: set[int]) -> Iterator[str]:
                     yield ref
         frontier = following - seen
         seen |= frontier
-

@@ -59,7 +59,7 @@ def binding_update(
 
 
 def binding_delete(*, actor: Actor, realm: Realm, binding_id: int, reason: str = "", request_id: str = "") -> None:
-    """A revoke that finds nothing to revoke is NotFound, never success: its caller would believe a grant gone that another write made."""
+    """A revoke that finds nothing is NotFound, never success: its caller would believe a grant gone that another write made."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
         row = binding_named(write.realm, binding_id)
         before = binding_spec(row)

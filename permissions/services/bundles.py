@@ -42,8 +42,8 @@ def bundle_apply(
 ) -> Applied:
     """Brings the realm to what the bundle says; an administrator's bundle makes the realm where it is missing.
 
-    Raises Invalid with every mistake, before anything is written. An administrator's bundle is loaded in bulk. Anyone else's is made
-    one use case after the other, so each line passes the guards of its own use case: no step gives anyone what its author lacks, so
+    Raises Invalid with every mistake, before anything is written. An administrator's bundle is loaded in bulk. Anyone else's is
+    made one use case after the other, so each line passes the guards of its own: no step gives anyone what its author lacks, so
     the whole does not either. `progress` is told (section, done, of how many).
     """
     name = bundle.realm.name if realm_name is None else realm_name
@@ -68,9 +68,7 @@ def bundle_apply(
                 _one_by_one(write, actor, changes, places, mistakes)
         return changes
 
-    changes, write = run_write(
-        name, actor, reason, work, dry_run=dry_run, request_id=request_id, create=actor.administrator
-    )
+    changes, write = run_write(name, actor, reason, work, dry_run=dry_run, request_id=request_id, create=actor.administrator)
     return Applied(changes, write.token, write.revision, write.changed)
 
 

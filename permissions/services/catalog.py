@@ -39,9 +39,7 @@ def permission_named(realm: Realm, code: str) -> Permission:
     return row
 
 
-def permission_create(
-    *, actor: Actor, realm: Realm, spec: PermissionSpec, reason: str = "", request_id: str = ""
-) -> Permission:
+def permission_create(*, actor: Actor, realm: Realm, spec: PermissionSpec, reason: str = "", request_id: str = "") -> Permission:
     with permission_write(realm, actor, reason, request_id=request_id) as write:
         require(write, "permission", "create")
         mistakes = Mistakes()
@@ -77,7 +75,7 @@ def permission_update(
 
 
 def permission_delete(*, actor: Actor, realm: Realm, code: str, reason: str = "", request_id: str = "") -> None:
-    """Registered anew, the code would require nothing: so deleting one that requires something takes cover, as requiring less does."""
+    """Registered anew, the code would require nothing: so deleting it takes cover where it requires something."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
         require(write, "permission", "delete")
         row = permission_named(write.realm, code)
@@ -145,4 +143,3 @@ def group_delete(*, actor: Actor, realm: Realm, name: str, reason: str = "", req
             raise Conflict(f"permission group {names.shown(name)} cannot be deleted: it is in {told(uses)}")
         row.delete()
         record(write, "group", name, before, None)
-

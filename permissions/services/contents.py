@@ -72,8 +72,8 @@ def _resolved(
 ) -> dict[str, Content]:
     found: dict[str, Content] = {}
     entered: set[str] = set()
-    # Iterative, parents first: a chain of thousands of roles must not exhaust the stack. A cycle, which the write is about to refuse,
-    # ends at the role it came from.
+    # Iterative, parents first: a chain of thousands of roles must not exhaust the stack. A cycle, which the write is about to
+    # refuse, ends at the role it came from.
     todo = [(name, False) for name in names]
     while todo:
         name, ready = todo.pop()

@@ -1,7 +1,7 @@
 """Cover, judged on patterns: whether what one holds is at least as wide as what is to be handed out. Pure.
 
-Source: semantics, "Handing out": what is held with a condition, an end or `propagate: false` covers only a grant at least as narrow.
-In doubt the answer is "not covered": that refuses a write, and never hands anything out.
+Source: semantics, "Handing out": what is held with a condition, an end or `propagate: false` covers only a grant at least as
+narrow. In doubt the answer is "not covered": that refuses a write, and never hands anything out.
 """
 
 from __future__ import annotations
@@ -132,11 +132,11 @@ def _share_a_letter(one: str, other: str) -> bool:
     return one == other
 
 
-def _after(token: str, place: int) -> tuple[int, ...]:
-    """Where a pattern may be once `token` has read a letter."""
-    if token == "*":
+def _after(part: str, place: int) -> tuple[int, ...]:
+    """Where a pattern may be once this part of it has read a letter."""
+    if part == "*":
         return (place,)
-    return (place, place + 1) if token == _TAIL else (place + 1,)
+    return (place, place + 1) if part == _TAIL else (place + 1,)
 
 
 def ways_up(ref: str, memberships: Iterable[MembershipFact]) -> dict[str, frozenset[Window]]:

@@ -1,4 +1,4 @@
-"""Roles, teams, resources and requirements stay free of cycles: judged on the rows as the write leaves them, under the realm's lock."""
+"""Roles, teams, resources and requirements stay free of cycles: judged on the rows as the write leaves them."""
 
 from __future__ import annotations
 

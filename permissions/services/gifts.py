@@ -1,8 +1,8 @@
 """What a write gives: a picture of the grants it touches, before and after, and what is new between the two.
 
-A grant reaches someone along three things: the memberships above them, a binding with its role, and the tree between its scope and
-the node. Whatever is written, what anyone gains has a new one among the three. Each is pictured by itself, so the kinds of writes
-need no rules of their own. A deny that reaches no longer is pictured as a gain of what it denied.
+A grant reaches someone along three things: the memberships above them, a binding with its role, and the tree between its scope
+and the node. Whatever is written, what anyone gains has a new one among the three. Each is pictured by itself, so the kinds of
+writes need no rules of their own. A deny that reaches no longer is pictured as a gain of what it denied.
 """
 
 from __future__ import annotations
@@ -93,17 +93,18 @@ def _touched_roles(touch: Touch) -> set[int]:
 
 def _own_heads(realm: Realm, **where: Any) -> Iterator[Head]:
     """The bindings that match, each as it reaches its own holder."""
-    rows = RoleBinding.objects.filter(realm=realm, **where).order_by()
+    rows: Any = RoleBinding.objects.filter(realm=realm, **where).order_by()
     for who, role, allow, deny, scope, condition, start, end, below in rows.values_list(
         "subject__ref", "role__name", "allow", "deny", "scope__ref", "condition", "valid_from", "valid_until", "propagate"
     ):
         source: Source = role if role is not None else (tuple(allow), tuple(deny))
-        yield Head(who, scope or REALM, below, condition, window_of(to_us(start), to_us(end)), source)
+        window = window_of(to_us(start), to_us(end))
+        yield Head(who, REALM if scope is None else scope, below, condition, window, source)
 
 
 def _heads_of_subject(realm: Realm, ref: str, *, everyone: bool) -> Iterator[Head]:
-    """All that reaches an active subject, by itself and by its teams. What `type:*` gives was handed out to whoever comes, so a new
-    subject gains nothing by it here; one that is revived does."""
+    """All that reaches an active subject, by itself and by its teams. What `type:*` gives was handed out to whoever comes, so a
+    new subject gains nothing by it here; one that is revived does."""
     facts = selectors.subject_facts(realm.pk, [ref])[ref]
     if not facts.known or not facts.active or facts.locked:
         return
@@ -113,13 +114,14 @@ def _heads_of_subject(realm: Realm, ref: str, *, everyone: bool) -> Iterator[Hea
     for binding in bindings:
         own = window_of(binding.valid_from_us, binding.valid_until_us)
         source: Source = binding.role if binding.role is not None else (binding.allow, binding.deny)
-        for way in ways.get(binding.holder, (ALWAYS,)):
+        for way in ways.get(binding.holder, frozenset({ALWAYS})):
             yield Head(ref, binding.scope, binding.propagate, binding.condition, own.meet(way), source)
 
 
 def _contents(realm: Realm, heads: Iterable[Head]) -> dict[Source, Content]:
     sources = {head.source for head in heads}
-    found: dict[Source, Content] = {**role_contents(realm, {source for source in sources if isinstance(source, str)})}
+    found: dict[Source, Content] = {}
+    found.update(role_contents(realm, {source for source in sources if isinstance(source, str)}))
     for source in sources:
         if not isinstance(source, str):
             allow, deny = source
@@ -152,7 +154,7 @@ def _gains(head: Head, lines: Iterable[Line], now_us: int, *, is_lifted: bool) -
 
 
 def _gains_of_node(realm: Realm, node: str, before: dict[str, bool], after: dict[str, bool], now_us: int) -> Iterator[Gain]:
-    """What comes to a node from scopes whose allows reach it newly, and what denies of scopes that reach it no longer held back."""
+    """What comes to a node from scopes whose allows reach it newly, and what denies of scopes that no longer do held back."""
     opened = {scope for scope, is_open in after.items() if is_open and not before.get(scope, False)} - {node}
     closed = set(before) - set(after) - {node}
     heads = set(_heads_at(realm, opened)), set(_heads_at(realm, closed))

@@ -41,7 +41,7 @@ class Author:
         self._waived: dict[str, bool] = {}
 
     def may(self, code: str, at: str) -> bool:
-        """Whether the code is held at the node. Lines answer where no condition takes part; else the PDP does, in this transaction."""
+        """Whether the code is held at the node. Lines answer where no condition takes part; else the PDP, in this transaction."""
         if self._write.realm.suspended:
             return False
         known = self._holdings.holds(code, at)
@@ -60,8 +60,8 @@ class Author:
         return self._holdings.covers(give)
 
     def is_waived(self, at: str) -> bool:
-        """A node that was not prepared came into being in the write: only what holds without a condition counts there, since the PDP
-        would already see the write."""
+        """A node that was not prepared came into being in the write: only what holds without a condition counts there, since the
+        PDP would already see the write."""
         if at in self._waived:
             return self._waived[at]
         return self._holdings.holds(ESCALATE, at) is True

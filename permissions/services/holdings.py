@@ -1,4 +1,4 @@
-"""What one subject holds at a node, as lines: the author of a write, judged before the write, and the administrators of a realm."""
+"""What one subject holds at a node, as lines: the author of a write, judged before it, and the administrators of a realm."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def required_by_code(realm: Realm) -> dict[str, frozenset[str]]:
 
 
 class Chains:
-    """Scopes from the realm down to a node, with the place from which on allows reach it; each read once, and kept as it was then."""
+    """Scopes from the realm down to a node, with the place from which on allows reach it; each read once, and kept as it was."""
 
     def __init__(self, realm: Realm) -> None:
         self._realm = realm
@@ -137,12 +137,12 @@ class Holdings:
             content = self._content(binding)
             if place is None:
                 if content.deny and self._lies_below(binding.scope, at):
-                    denies += [Denied(line.pattern, (0, 0), deeper=True) for line in content.deny if self._may_bite(line, binding)]
+                    denies += [Denied(pattern, (0, 0), deeper=True) for pattern in self._denied(binding)]
                 continue
             if not binding.propagate and binding.scope != at:
                 continue
             tier = self._tier(binding)
-            denies += [Denied(line.pattern, (place, tier)) for line in content.deny if self._may_bite(line, binding)]
+            denies += [Denied(pattern, (place, tier)) for pattern in self._denied(binding)]
             if place < open_from:
                 continue
             for window in self._windows(binding):
@@ -160,9 +160,14 @@ class Holdings:
         ways = self._ways.get(binding.holder, frozenset({ALWAYS}))
         return [window for way in ways if not (window := own.meet(way)).is_over(self.now_us)]
 
-    def _may_bite(self, line: Line, binding: BindingFact) -> bool:
+    def _denied(self, binding: BindingFact) -> set[str]:
         """A deny counts whatever its condition, and from before it begins: in doubt the author does not hold the code."""
-        return any(not line.within("", window).window.is_over(self.now_us) for window in self._windows(binding))
+        return {
+            line.pattern
+            for line in self._content(binding).deny
+            for window in self._windows(binding)
+            if not line.window.meet(window).is_over(self.now_us)
+        }
 
     def _tier(self, binding: BindingFact) -> int:
         if names.split_ref(binding.holder)[1] == names.EVERYONE_ID:

@@ -54,9 +54,7 @@ STEP: Final = 250
 def places_of(bundle: Bundle) -> dict[int, str]:
     """Where each line of the bundle stands, by the identity of its spec: a binding has no name of its own to be found by."""
     return {
-        id(spec): f"{section}[{number}]"
-        for section in SECTIONS
-        for number, spec in enumerate(getattr(bundle, section) or ())
+        id(spec): f"{section}[{number}]" for section in SECTIONS for number, spec in enumerate(getattr(bundle, section) or ())
     }
 
 
@@ -111,9 +109,7 @@ def _judge_kinds(write: Write, changes: Sequence[Change], places: Places, mistak
             mistakes.note(where, f"{names.shown(ref)} is a team with members and cannot be listed as a subject")
 
 
-def load(
-    write: Write, changes: Sequence[Change], places: Places, mistakes: Mistakes, progress: Progress | None = None
-) -> None:
+def load(write: Write, changes: Sequence[Change], places: Places, mistakes: Mistakes, progress: Progress | None = None) -> None:
     """Makes the changes; the realm's own were made before. Raises Invalid with every mistake before anything is written."""
     judge(write, changes, places, mistakes)
     by_section: dict[str, list[Change]] = defaultdict(list)
@@ -126,7 +122,7 @@ def load(
         if made:
             _store(write, section, made, places, progress)
     _bindings(write, by_section["bindings"], places, progress)
-    for section in reversed(_TABLE):
+    for section in reversed(list(_TABLE)):
         gone = [change for change in by_section[section] if change.kind == "remove"]
         if gone:
             _remove(write, section, gone)
@@ -164,7 +160,9 @@ def _bare(change: Change, known: Mapping[str, Any]) -> Spec | None:
 
 
 def _bindings(write: Write, changes: Sequence[Change], places: Places, progress: Progress | None) -> None:
-    new = [Item[Any, RoleBinding](change.after, where=places.get(id(change.after), "")) for change in changes if change.kind == "add"]
+    new: list[Item[Any, RoleBinding]] = [
+        Item(change.after, where=places.get(id(change.after), "")) for change in changes if change.kind == "add"
+    ]
     for start in range(0, len(new), 10 * STEP):
         store_bindings(write, new[start : start + 10 * STEP])
         if progress is not None:

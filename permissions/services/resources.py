@@ -65,8 +65,8 @@ def resource_update(
 
 
 def resource_delete(*, actor: Actor, realm: Realm, ref: str, reason: str = "", request_id: str = "") -> None:
-    """Deletes the node with the bindings that hang on it. What lies below must be moved or deleted first. The resource itself may live
-    on elsewhere, and then lies below the realm alone: what that gives is judged as a move there."""
+    """Deletes the node with the bindings that hang on it. What lies below must be moved or deleted first. The resource itself may
+    live on elsewhere, and then lies below the realm alone: what that gives is judged as a move there."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
         row = resource_named(write.realm, ref)
         require(write, "resource", "delete", [ref])

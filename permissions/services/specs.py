@@ -66,7 +66,9 @@ def realm_spec(realm: Realm) -> RealmSpec:
     )
 
 
-def _owned(rows: QuerySet[Any], owner: str, keys: Collection[int] | None, realm: Realm, *columns: str) -> dict[int, list[tuple[Any, ...]]]:
+def _owned(
+    rows: QuerySet[Any], owner: str, keys: Collection[int] | None, realm: Realm, *columns: str
+) -> dict[int, list[tuple[Any, ...]]]:
     """The rows of a line table by the key of what they belong to; of the realm where `keys` is None or long."""
     found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     if keys is None or len(keys) > WHOLE:
@@ -224,7 +226,7 @@ def bindings_with_names(realm: Realm) -> QuerySet[RoleBinding]:
 
 def export_bundle(realm: Realm, sections: Collection[str] = SECTIONS) -> Bundle:
     """The realm as a bundle, or the sections named. Holders `type:*` live in the bindings that name them, and have no line."""
-    found: dict[str, tuple[Any, ...]] = {}
+    found: dict[str, Any] = {}
     if "permissions" in sections:
         permissions = list(Permission.objects.filter(realm=realm).order_by("code"))
         found["permissions"] = tuple(permission_specs(realm, permissions, whole=True).values())

@@ -31,7 +31,7 @@ def make(write: Write, actor: Actor, change: Change) -> None:
         _change(write, actor, change)
 
 
-def _add(write: Write, actor: Actor, change: Change) -> None:
+def _add(write: Write, actor: Actor, change: Change) -> None:  # noqa: PLR0912 - one branch a section, each a call
     realm = write.realm
     match change.after:
         case PermissionSpec() as spec:

@@ -57,11 +57,9 @@ def subject_create(*, actor: Actor, realm: Realm, spec: SubjectSpec, reason: str
         return store_subjects(write, [Item(spec)])[spec.id]
 
 
-def subject_update(
-    *, actor: Actor, realm: Realm, ref: str, spec: SubjectSpec, reason: str = "", request_id: str = ""
-) -> Subject:
-    """Attributes feed conditions and are not judged by cover (see `handing_out.py`); waking a subject up, or giving what it has to
-    another name, is."""
+def subject_update(*, actor: Actor, realm: Realm, ref: str, spec: SubjectSpec, reason: str = "", request_id: str = "") -> Subject:
+    """Attributes feed conditions and are not judged by cover (see `handing_out.py`); waking a subject up, or giving what it has
+    to another name, is."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
         require(write, "subject", "change")
         row = subject_named(write.realm, ref)
@@ -95,8 +93,8 @@ def subject_from_team(
 
 
 def subject_delete(*, actor: Actor, realm: Realm, ref: str, reason: str = "", request_id: str = "") -> None:
-    """Deletes the subject with its bindings, memberships and keys. Known again, it would be rid of every deny it had: so deleting it
-    takes the cover that taking those denies away takes."""
+    """Deletes the subject with its bindings, memberships and keys. Known again, it would be rid of every deny it had: so deleting
+    it takes the cover that taking those denies away takes."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
         require(write, "subject", "delete")
         row = subject_named(write.realm, ref)

@@ -29,7 +29,8 @@ def team_named(realm: Realm, ref: str) -> Subject:
 
 def refuse_account(row: Subject, done: str) -> None:
     if row.user_id is not None:
-        raise Conflict(f"subject {names.shown(row.ref)} belongs to a Django account and cannot be {done}; change the account instead")
+        told = f"subject {names.shown(row.ref)} belongs to a Django account and cannot be {done}"
+        raise Conflict(f"{told}; change the account instead")
 
 
 def _judged(spec: TeamSpec) -> None:
@@ -70,7 +71,7 @@ def team_update(*, actor: Actor, realm: Realm, ref: str, spec: TeamSpec, reason:
 
 
 def _kept(write: Write, spec: TeamSpec, before: SubjectSpec | TeamSpec | None, row: Subject | None) -> Subject:
-    """Stores the team. Only those whose membership differs can gain anything, besides the team itself where it wakes up or is renamed."""
+    """Stores the team. Those can gain whose membership differs, and the team itself where it wakes up or is renamed."""
     old = {m.id: m for m in before.members} if isinstance(before, TeamSpec) else {}
     new = {m.id: m for m in spec.members}
     moving = {ref for ref in old.keys() | new.keys() if old.get(ref) != new.get(ref)}
@@ -85,7 +86,7 @@ def _kept(write: Write, spec: TeamSpec, before: SubjectSpec | TeamSpec | None, r
 
 
 def team_delete(*, actor: Actor, realm: Realm, ref: str, reason: str = "", request_id: str = "") -> None:
-    """Deletes the team with its bindings and memberships. A deny that its members had by it needs cover, as any deny taken away."""
+    """Deletes the team with its bindings and memberships. A deny that its members had by it needs cover, as any taken away."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
         require(write, "team", "delete")
         row = team_named(write.realm, ref)
@@ -99,9 +100,7 @@ def team_delete(*, actor: Actor, realm: Realm, ref: str, reason: str = "", reque
             record(write, "team", ref, before, None)
 
 
-def member_add(
-    *, actor: Actor, realm: Realm, team: str, spec: MemberSpec, reason: str = "", request_id: str = ""
-) -> Membership:
+def member_add(*, actor: Actor, realm: Realm, team: str, spec: MemberSpec, reason: str = "", request_id: str = "") -> Membership:
     """Makes a subject or a team a member, or moves the window of one that is."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
         require(write, "team", "change")

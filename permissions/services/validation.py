@@ -90,7 +90,7 @@ class Mistakes:
                 message = str(error)
             else:
                 if value.startswith(platform.PREFIX) and not names.is_pattern(value) and value not in platform.CODES:
-                    message = f"permission {names.shown(value)} is not one of the platform's codes, and no other may begin with permsite."
+                    message = f"permission {names.shown(value)} is no code of the platform, and only those begin with permsite."
             self._patterns[value] = message
         if message:
             self.note(where, message)

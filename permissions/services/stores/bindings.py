@@ -35,9 +35,9 @@ def store_bindings(write: Write, items: Sequence[Item[BindingSpec, RoleBinding]]
             if getattr(row, f"{column}_id") != (None if related is None else related.pk):
                 setattr(row, column, related)
                 changed.append(column)
-        if row.pk is None or changed:
+        if item.row is None or changed:
             clean(row, item.where, alone=alone)
-        if row.pk is None:
+        if item.row is None:
             new.append(row)
         elif changed:
             row.save(update_fields=changed)

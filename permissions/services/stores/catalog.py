@@ -73,7 +73,8 @@ def sync_lines(
     new: list[Model] = []
     held: dict[int, set[tuple[Any, ...]]] = {}
     for part in parts([key for key in wanted if key not in fresh]):
-        for pk, key, *values in model._default_manager.filter(**{f"{owner}__in": part}).values_list("pk", f"{owner}_id", *columns):
+        rows = model._default_manager.filter(**{f"{owner}__in": part})
+        for pk, key, *values in rows.values_list("pk", f"{owner}_id", *columns):
             line = tuple(values)
             held.setdefault(key, set()).add(line)
             if line not in wanted[key]:
@@ -92,13 +93,13 @@ def _new_rows(model: Any, write: Write, items: Sequence[Item[Any, Any]], key: st
 
 def store_permissions(write: Write, items: Sequence[Item[PermissionSpec, Permission]]) -> dict[str, Permission]:
     rows = _new_rows(Permission, write, items, "code")
-    fresh = {code for code, row in rows.items() if row.pk is None}
+    new = {item.after.code for item in items if item.row is None}
     save_rows(Permission, items, rows, PERMISSION_COLUMNS, "code")
     required = {code for item in items for code in item.after.requires}
     register(write, required)
     known = {**rows_by(Permission, write.realm, "code", required), **rows}
     wanted = {rows[i.after.code].pk: {(known[code].pk,) for code in i.after.requires} for i in items}
-    sync_lines(PermissionRequirement, "permission", wanted, ("required_id",), {rows[code].pk for code in fresh})
+    sync_lines(PermissionRequirement, "permission", wanted, ("required_id",), {rows[code].pk for code in new})
     for item in items:
         record(write, "permission", item.after.code, item.before, item.after)
     return rows
@@ -106,11 +107,11 @@ def store_permissions(write: Write, items: Sequence[Item[PermissionSpec, Permiss
 
 def store_groups(write: Write, items: Sequence[Item[GroupSpec, PermissionGroup]]) -> dict[str, PermissionGroup]:
     rows = _new_rows(PermissionGroup, write, items, "name")
-    fresh = {name for name, row in rows.items() if row.pk is None}
+    new = {item.after.name for item in items if item.row is None}
     register(write, (p for item in items for p in patterns_of(item.after)))
     save_rows(PermissionGroup, items, rows, GROUP_COLUMNS, "name")
     wanted = {rows[i.after.name].pk: {(pattern,) for pattern in i.after.permissions} for i in items}
-    sync_lines(GroupLine, "group", wanted, ("pattern",), {rows[name].pk for name in fresh})
+    sync_lines(GroupLine, "group", wanted, ("pattern",), {rows[name].pk for name in new})
     for item in items:
         record(write, "group", item.after.name, item.before, item.after)
     return rows
@@ -119,10 +120,9 @@ def store_groups(write: Write, items: Sequence[Item[GroupSpec, PermissionGroup]]
 def store_roles(write: Write, items: Sequence[Item[RoleSpec, Role]]) -> dict[str, Role]:
     """All roles are inserted before any line, so roles of one call may inherit from one another in any order."""
     rows = _new_rows(Role, write, items, "name")
-    fresh_names = {name for name, row in rows.items() if row.pk is None}
     register(write, (p for item in items for p in patterns_of(item.after)))
     save_rows(Role, items, rows, ROLE_COLUMNS, "name")
-    fresh = {rows[name].pk for name in fresh_names}
+    fresh = {rows[item.after.name].pk for item in items if item.row is None}
     lines: dict[int, set[tuple[Any, ...]]] = {}
     for item in items:
         spec = item.after

@@ -102,7 +102,7 @@ def save_rows(model: type[M], items: Sequence[Item[Any, M]], rows: Mapping[str, 
     for item in items:
         row = rows[getattr(item.after, key)]
         differing = assign(row, item.after, columns)
-        if row.pk is None:
+        if item.row is None:
             clean(row, item.where, alone=alone)
             new.append(row)
         elif differing:

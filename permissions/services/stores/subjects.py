@@ -33,10 +33,10 @@ def named_subjects(write: Write, refs: Iterable[str]) -> dict[str, Subject]:
 def store_subjects(write: Write, items: Sequence[Item[Any, Subject]], *, kind: str = "subject") -> dict[str, Subject]:
     """Subjects, or the rows of teams without their members."""
     rows = {i.after.id: i.row if i.row is not None else Subject(realm=write.realm, kind=kind) for i in items}
-    for row in rows.values():
-        if row.pk is not None and row.kind != kind:
-            row.kind = kind
-            row.save(update_fields=["kind"])
+    for item in items:
+        if item.row is not None and item.row.kind != kind:
+            item.row.kind = kind
+            item.row.save(update_fields=["kind"])
     save_rows(Subject, items, rows, COLUMNS, "id")
     if kind == "subject":
         for item in items:
