@@ -225,9 +225,8 @@ def answer_of(request: Request, decision: Decision, explanation: Json | None = N
     A context is there only when asked for: it would break clients that compare whole answers. With an explanation it tells the
     reason, the path that decided and the nearest missing grants.
     """
-    context: Json = {}
-    if explanation is not None:
-        context.update(explanation)
+    # What the answer says already, or does not have, is left out of it.
+    context: Json = {name: value for name, value in (explanation or {}).items() if name not in ("allowed", "obligations")}
     if decision.obligations and wants_obligations(request):
         context["obligations"] = list(decision.obligations)
     return {"decision": decision.allowed, "context": context} if context else {"decision": decision.allowed}

@@ -52,7 +52,8 @@ class Explained:
     decision: Decision
 
     def to_dict(self) -> dict[str, Any]:
-        return {"reason": self.decision.reason, "path": [{"role": "reader"}]}
+        reason = self.decision.reason
+        return {"allowed": self.decision.allowed, "reason": reason, "path": [{"role": "reader"}], "obligations": []}
 
 
 class Table:
