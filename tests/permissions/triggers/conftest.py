@@ -13,7 +13,7 @@ from tests.permissions.triggers.world import World
 
 @pytest.fixture(scope="module")
 def db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Instead of pytest-django's: it would roll back, and a revision is made by a commit; a flush a test takes a minute a module."""
+    """Instead of pytest-django's: that rolls back, and a revision is made by a commit; a flush a test takes minutes a module."""
     with django_db_blocker.unblock():
         yield
         call_command("flush", interactive=False, verbosity=0, reset_sequences=False)

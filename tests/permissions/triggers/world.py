@@ -77,7 +77,7 @@ class World:
 
 @dataclass(frozen=True)
 class Case:
-    """A table. `new`: an unsaved row with its parents saved; `named`: what a row touches; `change`: a field and another value for it."""
+    """A table. `new`: an unsaved row, its parents saved; `named`: what a row touches; `change`: a field and another value."""
 
     name: str
     model: type[models.Model]

@@ -1,0 +1,1 @@
+"""The app's migrations and one more, which alters columns of two tables."""
