@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections, connection
+from django.db import DEFAULT_DB_ALIAS, close_old_connections, connection, connections
 
 from permissions import conf, revisions
 from permissions import explain as explaining
@@ -27,7 +27,7 @@ from permissions.engine import names
 from permissions.engine.evaluate import evaluate
 from permissions.engine.explain import Explanation
 from permissions.engine.reasons import InvalidRequestError, Unavailable
-from permissions.engine.types import Asserted, Attributes, Decision, Request
+from permissions.engine.types import NO_ATTRIBUTES, Asserted, Attributes, Decision, Request
 from permissions.lookup import resources as resource_lookup
 from permissions.lookup import subjects as subject_lookup
 from permissions.lookup.resources import Access
@@ -77,6 +77,14 @@ class _Counts(threading.local):
             _all_counts.append(self.by)
 
 
+class _Here(threading.local):
+    """This thread's connection: a database connection belongs to one thread, and looking it up by Django's proxy takes 2 µs."""
+
+    def __init__(self) -> None:
+        self.connection = connections[DEFAULT_DB_ALIAS]
+
+
+_here = _Here()
 _counts_lock = threading.Lock()
 _all_counts: list[dict[str, int]] = []
 _counts = _Counts()
@@ -305,7 +313,7 @@ def decide(
     superuser: bool = False,
     at: dt.datetime | None = None,
 ) -> Decision:
-    if token is None and not full and at is None and not connection.in_atomic_block:
+    if token is None and not full and at is None and not _here.connection.in_atomic_block:
         decision = warm(request, realm, superuser=superuser)
         if decision is not None:
             return decision
@@ -328,6 +336,10 @@ def check(
     asserted: Asserted = "fill",
 ) -> Decision:
     """May `subject` do `permission` to `resource` (to the realm itself when None)?"""
+    if token is None and not full and at is None and not (subject_properties or resource_properties or action_properties):
+        decision = _quick(subject, permission, resource, context, realm)
+        if decision is not None:
+            return decision
     request = question(
         subject,
         permission,
@@ -339,6 +351,24 @@ def check(
         asserted=asserted,
     )
     return decide(request, realm=realm, token=token, full=full, at=at)
+
+
+def _quick(subject: str, permission: str, resource: str | None, context: Attributes | None, realm: str) -> Decision | None:
+    """The decision of `check` for texts that memory knows, so that were looked at when they came into it; else None.
+
+    Looking at three texts again, and asking Django whether a transaction is open, took five times as long as deciding (measured).
+    """
+    if context or type(subject) is not str or type(permission) is not str or (resource is not None and type(resource) is not str):
+        return None
+    state = reader.warm(realm)
+    if state is None or permission not in state.table.index.bits or _here.connection.in_atomic_block:
+        return None
+    decision = _from_memory(
+        state, Request(subject, permission, resource, NO_ATTRIBUTES, NO_ATTRIBUTES, NO_ATTRIBUTES, NO_ATTRIBUTES), False
+    )
+    if decision is not None:
+        _count(decision)
+    return decision
 
 
 def check_many(
