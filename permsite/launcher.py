@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -28,6 +29,7 @@ from urllib.parse import quote
 import psycopg
 import redis
 from redis.backoff import NoBackoff
+from redis.crc import key_slot
 from redis.retry import Retry
 
 from permsite import child
@@ -196,6 +198,9 @@ class Launcher:
             masters = [client.execute_command("CLUSTER MYID") for client in clients[:3]]
             for client, master in zip(clients[3:], masters, strict=True):
                 client.execute_command("CLUSTER REPLICATE", master)
+            for client, first, after in zip(clients[:3], bounds, bounds[1:], strict=False):
+                self._until(partial(_is_ok, client), process, log, "cluster")
+                _first_write(client, first, after)
             self._until(lambda: all(_serves(c) for c in clients), process, log, "cluster")
         server.url = "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports) + "/"
         self.note(f"started {server.title}")
@@ -345,10 +350,24 @@ def _knows_all(client: Any) -> bool:
     return len(nodes) == 6 and not any("handshake" in node["flags"] for node in nodes)
 
 
+def _is_ok(client: Any) -> bool:
+    return bool(client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+
+
 def _serves(client: Any) -> bool:
     link = client.info("replication")
     is_in_step = link["role"] == "master" or link["master_link_status"] == "up"
-    return bool(is_in_step and client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+    if not is_in_step or not _is_ok(client):
+        return False
+    # A node hears of the others by gossip, some time after its own state is ok; until then it sends clients to no replica.
+    return all(len(nodes) == 2 for _first, _last, *nodes in client.execute_command("CLUSTER SLOTS"))
+
+
+def _first_write(client: Any, first: int, after: int) -> None:
+    """A replica counts as one only once its offset is not 0, and without a write it stays 0 for ten seconds."""
+    key = next(f"permsite:{n}" for n in range(SLOTS * 20) if first <= key_slot(f"permsite:{n}".encode()) < after)
+    client.set(key, "")
+    client.delete(key)
 
 
 def _accepts(url: str) -> bool:
