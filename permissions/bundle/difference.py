@@ -95,7 +95,8 @@ def render(changes: Sequence[Change]) -> str:
             rest = Counter(DONE[change.kind] for change in spoken[MAX_LINES:])
             lines.append(f"  … {' and '.join(f'{n:,} more {first.section} {done}' for done, n in rest.items())}")
         if silent:
-            lines.append(f"+ {len(silent):,} {first.section} named by other lines: {_listed(silent)}")
+            what = first.section if len(silent) > 1 else first.section.removesuffix("s")
+            lines.append(f"+ {len(silent):,} {what} named by other lines: {_listed(silent)}")
     counts = Counter(change.kind for change in changes)
     lines.append(", ".join(f"{counts[kind]:,} {done}" for kind, done in DONE.items()))
     return "\n".join(lines)

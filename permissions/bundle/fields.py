@@ -129,7 +129,7 @@ class Fields:
     def note(self, key: str, message: str) -> None:
         self.problems.note(join(self.where, key), message)
 
-    def _checked(self, place: str, value: object, check: Callable[[object], str]) -> str:
+    def checked(self, place: str, value: object, check: Callable[[object], str]) -> str:
         try:
             return check(value)
         except names.BadNameError as error:
@@ -143,12 +143,12 @@ class Fields:
             if self.is_mapping:
                 self.problems.note(self.where, f"the key '{key}' is missing")
             return ""
-        return self._checked(join(self.where, key), self.data[key], check)
+        return self.checked(join(self.where, key), self.data[key], check)
 
     def optional(self, key: str, check: Callable[[object], str]) -> str | None:
         if self.data.get(key) is None:
             return None
-        return self._checked(join(self.where, key), self.data[key], check)
+        return self.checked(join(self.where, key), self.data[key], check)
 
     def text(self, key: str, max_length: int, *, many_lines: bool = False) -> str:
         """A text for people. Control characters are refused: they break a page or a log line, U+0000 the database."""
@@ -194,7 +194,7 @@ class Fields:
         """A list with the meaning of a set: naming one item twice is a mistake."""
         seen: dict[str, str] = {}
         for place, item in self.items(key):
-            text = self._checked(place, item, check)
+            text = self.checked(place, item, check)
             if text and text in seen:
                 self.problems.note(place, f"{names.shown(text)} is named twice; first at {seen[text]}")
             elif text:
@@ -209,7 +209,7 @@ class Fields:
                 fields = Fields(item, place, self.problems, ("code", "condition"))
                 line = CodeSpec(fields.required("code", check), fields.condition())
             else:
-                line = CodeSpec(self._checked(place, item, check))
+                line = CodeSpec(self.checked(place, item, check))
             if line.code and line in seen:
                 self.problems.note(place, f"{names.shown(line.code)} is named twice; first at {seen[line]}")
             seen.setdefault(line, place)

@@ -151,9 +151,11 @@ def _subject(data: object, where: str, problems: Problems) -> SubjectSpec:
 def _members(fields: Fields, team: str) -> tuple[MemberSpec, ...]:
     seen: dict[str, tuple[str, MemberSpec]] = {}
     for place, item in fields.items("members"):
-        line = Fields(item if isinstance(item, Mapping) else {"id": item}, place, fields.problems, MEMBER_KEYS)
-        valid_from, valid_until = line.window()
-        member = MemberSpec(line.required("id", _ref), valid_from, valid_until)
+        if isinstance(item, Mapping):
+            line = Fields(item, place, fields.problems, MEMBER_KEYS)
+            member = MemberSpec(line.required("id", _ref), *line.window())
+        else:
+            member = MemberSpec(fields.checked(place, item, _ref))
         if member.id and member.id in seen:
             fields.problems.note(place, f"{names.shown(member.id)} is a member twice; first at {seen[member.id][0]}")
         elif member.id and member.id == team:
