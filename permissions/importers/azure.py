@@ -23,9 +23,9 @@ from permissions.importers.azure_condition import guarded_actions
 from permissions.importers.base import TRIMMED, Converter, Progress, Record, Spelling, bundle_of, lines, records, refuse
 
 KEYS: Final = ("permissions", "excluded", "data_permissions", "data_excluded")
-GUARDED: Final = "roles have a condition that cannot be said here: the actions it guards are left out"
-EMPTIED: Final = "roles have a condition over everything they give: they are imported without permissions"
-NOTHING: Final = "texts end in a slash and so name no action: they are left out"
+GUARDED: Final = "role with a condition that cannot be said here: imported without the actions it guards"
+EMPTIED: Final = "role with a condition over everything it gives: imported without permissions"
+NOTHING: Final = "text that ends in a slash and so names no action: left out"
 
 
 def patterns_of(text: str) -> list[str]:

@@ -20,7 +20,7 @@ from permissions.errors import Invalid, Problem
 Progress = Callable[[int, int], None]
 # A pattern of a source that ignores case may need more than one spelling here. Beyond this many, its codes are named one by one.
 MAX_SPELLINGS: Final = 4
-TRIMMED: Final = "texts begin or end with a space: it is taken off"
+TRIMMED: Final = "text that begins or ends with a space: taken off"
 
 
 class Importer(Protocol):

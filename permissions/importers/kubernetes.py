@@ -67,7 +67,7 @@ def load(
             progress(number + 1, len(found))
     refuse(problems)
     if notes is not None and isinstance(data, Mapping) and data.get("bindings"):
-        notes["bindings of the file are not imported: a role catalogue gives nobody anything"] = len(data["bindings"])
+        notes["binding left out: a role catalogue gives nobody anything"] = len(data["bindings"])
     codes = {code for codes in held.values() for code in codes if not names.is_pattern(code)}
     return bundle_of(roles, None if catalogue is None else codes | set(official))
 
@@ -81,7 +81,7 @@ def _inherited(record: Record, held: Mapping[str, list[str]], notes: Counter[str
         elif set(held[name]) <= set(held[record.name]):
             inherits.append(name)
         elif notes is not None:
-            notes["roles list less than a role they include: not inherited, their own list holds"] += 1
+            notes["role that lists less than a role it includes: not inherited, its own list holds"] += 1
     return tuple(dict.fromkeys(inherits))
 
 
