@@ -100,11 +100,11 @@ def role_ways(model: ModelFacts, name: str, code: str, effect: str, passed: tupl
         return []
     if effect == "allow" and any(line.effect == "exclude" and matches(line.pattern, code) for line in role.lines):
         return []
-    ways = [
-        Way([], line.condition, set()) for line in role.lines if line.effect == effect and matches(line.pattern, code)
-    ]
+    ways = [Way([], line.condition, set()) for line in role.lines if line.effect == effect and matches(line.pattern, code)]
     if effect == "allow":
-        ways += [Way([], "", set()) for group in model.groups if group.name in role.groups for p in group.patterns if matches(p, code)]
+        ways += [
+            Way([], "", set()) for group in model.groups if group.name in role.groups for p in group.patterns if matches(p, code)
+        ]
     for parent in role.inherits:
         ways += role_ways(model, parent, code, effect, (*passed, name))
     for way in ways:
@@ -155,7 +155,7 @@ def _ways_to(subject: SubjectFacts, member: str, team: str, passed: tuple[str, .
 
 
 class Reference:
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the facts of one question
         self,
         model: ModelFacts,
         subject: SubjectFacts,
@@ -340,7 +340,7 @@ def _entity(ref: str, stored: dict[str, Any], brought: Attributes, mode: str) ->
     return {"type": kind, "id": ident, "ref": ref, "attributes": attributes}
 
 
-def decide(
+def decide(  # noqa: PLR0917 - the same
     model: ModelFacts,
     subject: SubjectFacts,
     resource: ResourceFacts | None,

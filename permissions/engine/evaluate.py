@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from permissions.engine import reasons
 from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot
-from permissions.engine.table import RoleTable
+from permissions.engine.table import Holdings, RoleTable
 from permissions.engine.types import Decision, Request
 from permissions.engine.walk import Walk
 
@@ -35,37 +35,41 @@ def evaluate(
     return Walk(table, subject, resource, request, now_us).decide(request.permission, superuser_allowed=superuser_allowed)
 
 
-def _plain(
+def _plain(  # noqa: PLR0912 - the warm path: here a call costs more than a branch
     table: RoleTable, subject: SubjectSnapshot, resource: ResourceSnapshot | None, place: tuple[int, int]
 ) -> Decision | None:
     """The answer where role sets alone decide, else None."""
     everyone = table.everyone.get(subject.type)
-    if everyone is not None:
+    if everyone is None:
+        holders: tuple[Holdings, ...] = (subject,)
+    elif everyone.lines:
+        return None
+    else:
+        holders = (subject, everyone)
+    if resource is None:
+        if table.model.combining != "deny_overrides":
+            return None
+    elif resource.open_from or table.combining_of(resource.type) != "deny_overrides":
         return None
     byte, bit = place
     allowed = 0
     memo = table.memo
-    roles = subject.realm_roles
-    if resource is None:
-        if table.model.combining != "deny_overrides":
-            return None
-    else:
-        if resource.open_from or table.combining_of(resource.type) != "deny_overrides":
-            return None
-        scopes = subject.scopes
-        if scopes:
+    for holder in holders:
+        roles = holder.realm_roles
+        if roles is not None:
+            masks = memo.get(roles) or table.masks(roles)
+            if masks.special[byte] & bit:
+                return None
+            allowed |= masks.allow[byte] & bit
+        if resource is not None and holder.scopes:
+            scopes = holder.scopes
             for node in resource.nodes:
-                bound = scopes.get(node)
-                if bound is not None:
-                    masks = memo.get(bound) or table.masks(bound)
+                roles = scopes.get(node)
+                if roles is not None:
+                    masks = memo.get(roles) or table.masks(roles)
                     if masks.special[byte] & bit:
                         return None
                     allowed |= masks.allow[byte] & bit
-    if roles is not None:
-        masks = memo.get(roles) or table.masks(roles)
-        if masks.special[byte] & bit:
-            return None
-        allowed |= masks.allow[byte] & bit
     if allowed:
         return Decision(True, reasons.GRANTED)
     # What is out of its window gives nothing, yet it may be the reason.

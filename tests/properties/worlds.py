@@ -1,4 +1,4 @@
-"""Random worlds over small alphabets, so that things collide: a realm's model, a subject, a resource, questions and an instant."""
+"""Random worlds over small alphabets, so that things collide: a model, a subject, a resource, questions and an instant."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ from permissions.engine.types import (
 
 SEGMENTS = ("a", "b", "ab")
 ACTIONS = ("r", "w", "rw")
-CODES = tuple(f"{s}:{a}" for s in SEGMENTS for a in ACTIONS) + ("a:r:own", "b:r:own", "ab:w:own")
+CODES = (*(f"{s}:{a}" for s in SEGMENTS for a in ACTIONS), "a:r:own", "b:r:own", "ab:w:own")
 PATTERNS = (
     *CODES,
+    *("*", "a:*", "*:r", "*:*", "a*:r", "*:*", "?:*", "a:??", "a*:*"),
     *("*", "a:*", "b:*", "*:r", "*:*", "a*:r", "?:w", "a:?w", "a:r*", "a:r:*", "*b:*", "*:*:own", "a:?", "??:*", "**:r", "c:*"),
     *("permsite.*:view", "permsite.role:*", "permsite.role:view", "p*:*"),
 )
@@ -95,142 +96,152 @@ class World:
     subject: SubjectFacts
     resource: ResourceFacts | None
     request: Request
+    codes: tuple[str, ...]
     now_us: int
     superuser_allowed: bool
 
 
 def world(rnd: random.Random) -> World:
-    size = rnd.choice((1, 2, 4))
-    model = ModelFacts(
-        realm="default",
-        combining=rnd.choice(("deny_overrides", "overlay")),
-        type_combining={kind: rnd.choice(("deny_overrides", "overlay")) for kind in ("ch", "msg") if rnd.random() < 0.2},
-        unknown_subjects=rnd.choice(("deny", "everyone")),
-        suspended=rnd.random() < 0.02,
-        permissions=tuple(_permission(rnd, code) for code in CODES if rnd.random() < 0.8),
-        groups=tuple(GroupFact(name, _patterns(rnd, 0, 2)) for name in GROUPS if rnd.random() < 0.5),
-        roles=tuple(_role(rnd, name) for name in ROLES if rnd.random() < 0.8),
-        everyone=tuple(
-            _binding(rnd, 100 + n, rnd.choice(("user:*", "team:*", "agent:*"))) for n in range(_few(rnd, 1 if size < 4 else 3))
-        ),
-    )
-    ref = rnd.choice(SUBJECTS) if rnd.random() < 0.3 else SUBJECTS[0]
-    chain = _chain(rnd)
-    resource = None
-    if rnd.random() < 0.85:
-        last = chain[-1].ref if chain and rnd.random() < 0.85 else rnd.choice(("ch:unseen", "doc:7"))
-        known = bool(chain) and last == chain[-1].ref
-        resource = ResourceFacts(last, known, _attributes(rnd, "open", (True, False, "text")), chain)
-    request = Request(
-        ref,
-        rnd.choice(QUESTIONS) if rnd.random() < 0.5 else "a:r",
-        resource.ref if resource else None,
-        context=_attributes(rnd, "mfa", (True, False)),
-        subject_properties=_attributes(rnd, "level", (2, 5)),
-        resource_properties=_attributes(rnd, "open", (True, False)),
-        action_properties=_attributes(rnd, "fast", (True, False)),
-        asserted=rnd.choice(("fill", "override", "ignore")),
-    )
-    return World(model, _subject(rnd, ref, size), resource, request, rnd.randrange(LATEST + 1), rnd.random() < 0.1)
+    return _Maker(rnd).world()
 
 
-def _subject(rnd: random.Random, ref: str, size: int) -> SubjectFacts:
-    if rnd.random() < 0.07:
-        # A caller with an `override` key may make an unknown subject known by its teams.
-        teams = tuple(MembershipFact(ref, team) for team in TEAMS if team != ref and rnd.random() < 0.2)
-        bindings = tuple(_binding(rnd, n, edge.team) for n, edge in enumerate(teams))
-        return SubjectFacts(ref, known=False, memberships=teams, bindings=bindings)
-    edges = tuple(
-        MembershipFact(member, team, *_window(rnd))
-        for member in {ref, *TEAMS}
-        for team in TEAMS
-        if member != team and rnd.random() < 0.25
-    )
-    holders = (ref, ref, *TEAMS)
-    return SubjectFacts(
-        ref,
-        active=rnd.random() > 0.02,
-        locked=rnd.random() < 0.02,
-        superuser=rnd.random() < 0.3,
-        attributes=_attributes(rnd, "level", (1, 5)),
-        memberships=edges,
-        bindings=tuple(_binding(rnd, n, rnd.choice(holders)) for n in range(_few(rnd, 2 * size))),
-    )
+class _Maker:
+    """Draws one world. In a calm one, with few windows, conditions, denies and bindings of everyone, role sets alone decide."""
 
+    def __init__(self, rnd: random.Random) -> None:
+        self.rnd = rnd
+        self.is_calm = rnd.random() < 0.25
+        self.size = rnd.choice((1, 2, 4))
 
-def _few(rnd: random.Random, most: int) -> int:
-    return rnd.randrange(most + 1)
+    def chance(self, odds: float, calm: float | None = None) -> bool:
+        return self.rnd.random() < (odds if calm is None or not self.is_calm else calm)
 
+    def few(self, most: int) -> int:
+        return self.rnd.randrange(most + 1)
 
-def _window(rnd: random.Random) -> tuple[int | None, int | None]:
-    if rnd.random() < 0.7:
-        return None, None
-    start = rnd.randrange(LATEST) if rnd.random() < 0.6 else None
-    end = rnd.randrange((start or 0) + 1, LATEST + 2) if start is None or rnd.random() < 0.6 else None
-    return start, end
+    def world(self) -> World:
+        rnd = self.rnd
+        model = ModelFacts(
+            realm="default",
+            combining="deny_overrides" if self.chance(0.5, 0.9) else "overlay",
+            type_combining={kind: rnd.choice(("deny_overrides", "overlay")) for kind in ("ch", "msg") if self.chance(0.2, 0.05)},
+            unknown_subjects=rnd.choice(("deny", "everyone")),
+            suspended=self.chance(0.02),
+            permissions=tuple(self.permission(code) for code in CODES if self.chance(0.93)),
+            groups=tuple(GroupFact(name, self.patterns(0, 2)) for name in GROUPS if self.chance(0.5)),
+            roles=tuple(self.role(name) for name in ROLES if self.chance(0.85)),
+            everyone=tuple(
+                self.binding(100 + n, rnd.choice(("user:*", "user:*", "team:*", "agent:*")))
+                for n in range(self.few(2) if self.chance(0.4, 0.1) else 0)
+            ),
+        )
+        ref = rnd.choice(SUBJECTS) if self.chance(0.3) else SUBJECTS[0]
+        chain = self.chain()
+        resource = None
+        if self.chance(0.85):
+            last = chain[-1].ref if chain and self.chance(0.85) else rnd.choice(("ch:unseen", "doc:7"))
+            known = bool(chain) and last == chain[-1].ref
+            resource = ResourceFacts(last, known, self.attributes("open", (True, False, "text")), chain)
+        codes = tuple(rnd.choice(CODES) if self.chance(0.9) else rnd.choice(QUESTIONS) for _ in range(4))
+        request = Request(
+            ref,
+            codes[0],
+            resource.ref if resource else None,
+            context=self.attributes("mfa", (True, False)),
+            subject_properties=self.attributes("level", (2, 5)),
+            resource_properties=self.attributes("open", (True, False)),
+            action_properties=self.attributes("fast", (True, False)),
+            asserted=rnd.choice(("fill", "override", "ignore")),
+        )
+        return World(model, self.subject(ref), resource, request, codes, rnd.randrange(LATEST + 1), self.chance(0.1, 0.02))
 
+    def subject(self, ref: str) -> SubjectFacts:
+        rnd = self.rnd
+        if self.chance(0.04):
+            # A caller with an `override` key may make an unknown subject known by its teams.
+            teams = tuple(MembershipFact(ref, team) for team in TEAMS if team != ref and self.chance(0.3))
+            bindings = tuple(self.binding(n, edge.team) for n, edge in enumerate(teams))
+            return SubjectFacts(ref, known=False, memberships=teams, bindings=bindings)
+        edges = tuple(
+            MembershipFact(member, team, *self.window())
+            for member in (ref, *(team for team in TEAMS if team != ref))
+            for team in TEAMS
+            if member != team and self.chance(0.3)
+        )
+        holders = (ref, ref, *TEAMS)
+        return SubjectFacts(
+            ref,
+            active=self.chance(0.985),
+            locked=self.chance(0.015),
+            superuser=self.chance(0.3),
+            attributes=self.attributes("level", (1, 5)),
+            memberships=edges,
+            bindings=tuple(self.binding(n, rnd.choice(holders)) for n in range(1 + self.few(3 * self.size))),
+        )
 
-def _patterns(rnd: random.Random, least: int, most: int) -> tuple[str, ...]:
-    return tuple(rnd.choice(PATTERNS) for _ in range(rnd.randint(least, most)))
+    def window(self) -> tuple[int | None, int | None]:
+        rnd = self.rnd
+        if not self.chance(0.25, 0.02):
+            return None, None
+        start = rnd.randrange(LATEST) if self.chance(0.6) else None
+        end = rnd.randrange((start or 0) + 1, LATEST + 2) if start is None or self.chance(0.6) else None
+        return start, end
 
+    def patterns(self, least: int, most: int) -> tuple[str, ...]:
+        return tuple(self.rnd.choice(PATTERNS) for _ in range(self.rnd.randint(least, most)))
 
-def _condition(rnd: random.Random) -> str:
-    return rnd.choice(CONDITIONS) if rnd.random() < 0.25 else ""
+    def condition(self) -> str:
+        return self.rnd.choice(CONDITIONS) if self.chance(0.25, 0.02) else ""
 
+    def attributes(self, key: str, values: tuple[Any, ...]) -> dict[str, Any]:
+        return {key: self.rnd.choice(values)} if self.chance(0.5) else {}
 
-def _attributes(rnd: random.Random, key: str, values: tuple[Any, ...]) -> dict[str, Any]:
-    return {key: rnd.choice(values)} if rnd.random() < 0.5 else {}
+    def duties(self, name: str) -> tuple[dict[str, Any], ...]:
+        return ({"id": name, "type": "notification"},) if self.chance(0.15, 0.02) else ()
 
+    def permission(self, code: str) -> PermissionFact:
+        if not self.chance(0.15, 0.05):
+            return PermissionFact(code)
+        return PermissionFact(code, requires=tuple(self.rnd.choice((*CODES, "c:new")) for _ in range(self.rnd.randint(1, 2))))
 
-def _duties(rnd: random.Random, name: str) -> tuple[dict[str, Any], ...]:
-    return ({"id": name, "type": "notification"},) if rnd.random() < 0.15 else ()
+    def role(self, name: str) -> RoleFact:
+        lines = []
+        for _ in range(self.few(3)):
+            effect = "allow" if self.chance(0.6, 0.85) else self.rnd.choice(("exclude", "deny"))
+            lines.append(RoleLineFact(effect, self.rnd.choice(PATTERNS), "" if effect == "exclude" else self.condition()))
+        # Mostly a graph that grows upwards; now and then a cycle, which a write would refuse.
+        above = [other for other in ROLES if other > name or self.chance(0.05)]
+        start, end = self.window() if self.chance(0.6) else (None, None)
+        return RoleFact(
+            name,
+            inherits=tuple(other for other in above if other != name and self.chance(0.35)),
+            groups=tuple(group for group in (*GROUPS, "gone") if self.chance(0.25)),
+            lines=tuple(lines),
+            valid_from_us=start,
+            valid_until_us=end,
+            obligations=self.duties(name),
+        )
 
+    def binding(self, number: int, holder: str) -> BindingFact:
+        start, end = self.window()
+        is_role = self.chance(0.65, 0.97)
+        return BindingFact(
+            number,
+            holder,
+            role=self.rnd.choice((*ROLES, "gone")) if is_role else None,
+            allow=() if is_role else self.patterns(0, 2),
+            deny=() if is_role or self.chance(0.6) else self.patterns(1, 1),
+            scope=self.rnd.choice(NODES) if self.chance(0.4) else REALM,
+            condition=self.condition(),
+            valid_from_us=start,
+            valid_until_us=end,
+            propagate=not self.chance(0.15, 0.02),
+            obligations=self.duties(f"binding {number}"),
+        )
 
-def _permission(rnd: random.Random, code: str) -> PermissionFact:
-    if rnd.random() < 0.85:
-        return PermissionFact(code)
-    return PermissionFact(code, requires=tuple(rnd.choice((*CODES, "c:new")) for _ in range(rnd.randint(1, 2))))
-
-
-def _role(rnd: random.Random, name: str) -> RoleFact:
-    lines = []
-    for _ in range(_few(rnd, 3)):
-        effect = rnd.choice(("allow", "allow", "allow", "exclude", "deny"))
-        lines.append(RoleLineFact(effect, rnd.choice(PATTERNS), "" if effect == "exclude" else _condition(rnd)))
-    # Mostly a graph that grows upwards; now and then a cycle, which a write would refuse.
-    above = [other for other in ROLES if other > name or rnd.random() < 0.05]
-    return RoleFact(
-        name,
-        inherits=tuple(other for other in above if rnd.random() < 0.3 and other != name),
-        groups=tuple(group for group in (*GROUPS, "gone") if rnd.random() < 0.2),
-        lines=tuple(lines),
-        valid_from_us=(window := _window(rnd) if rnd.random() < 0.5 else (None, None))[0],
-        valid_until_us=window[1],
-        obligations=_duties(rnd, name),
-    )
-
-
-def _binding(rnd: random.Random, number: int, holder: str) -> BindingFact:
-    start, end = _window(rnd)
-    is_role = rnd.random() < 0.6
-    return BindingFact(
-        number,
-        holder,
-        role=rnd.choice((*ROLES, "gone")) if is_role else None,
-        allow=() if is_role else _patterns(rnd, 0, 2),
-        deny=() if is_role or rnd.random() < 0.5 else _patterns(rnd, 1, 1),
-        scope=rnd.choice(NODES) if rnd.random() < 0.5 else REALM,
-        condition=_condition(rnd),
-        valid_from_us=start,
-        valid_until_us=end,
-        propagate=rnd.random() > 0.15,
-        obligations=_duties(rnd, f"binding {number}"),
-    )
-
-
-def _chain(rnd: random.Random) -> tuple[ResourceNodeFact, ...]:
-    depth = rnd.randrange(4)
-    return tuple(ResourceNodeFact(ref, inherit=rnd.random() > 0.2) for ref in NODES[:depth])
+    def chain(self) -> tuple[ResourceNodeFact, ...]:
+        depth = self.rnd.randrange(4)
+        return tuple(ResourceNodeFact(ref, inherit=not self.chance(0.2, 0.05)) for ref in NODES[:depth])
 
 
 def shuffled(world: World, rnd: random.Random) -> World:
@@ -261,6 +272,8 @@ def shuffled(world: World, rnd: random.Random) -> World:
 
 def smaller(world: World) -> Iterator[World]:
     """Worlds with one row, or one part of a row, less: to find the least that still goes wrong."""
+    for code in world.codes if len(world.codes) > 1 else ():
+        yield dataclasses.replace(world, codes=(code,))
     model, subject, resource = world.model, world.subject, world.resource
     for name in ("permissions", "groups", "roles", "everyone"):
         for rows in _without_one(getattr(model, name)):
