@@ -42,13 +42,17 @@ def values_of(row: models.Model, *, with_key: bool = False) -> dict[str, Any]:
 def execute(sql: str, parameters: list[Any] | None = None) -> int:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def insert_sql(row: models.Model, verb: str = "INSERT INTO", tail: str = "", *, with_key: bool = False) -> tuple[str, list[Any]]:
     values = values_of(row, with_key=with_key)
     columns = ", ".join(f'"{c}"' for c in values)
     return f"{verb} {row._meta.db_table} ({columns}) VALUES ({', '.join(['%s'] * len(values))}) {tail}", list(values.values())
+
+
+def _column(case: Case) -> str:
+    return next(str(f.column) for f in case.model._meta.local_concrete_fields if f.name == case.change[0])
 
 
 def _several(case: Case, world: World) -> tuple[list[Any], Objects]:
@@ -130,9 +134,9 @@ def _raw_update(case: Case, world: World) -> Work:
     (row, *_), _ = _saved(case, world)
     touched = case.named(row)
     setattr(row, case.change[0], case.change[1](world))
-    item = case.model._meta.get_field(case.change[0])
-    sql = f'UPDATE {case.model._meta.db_table} SET "{item.column}" = %s WHERE id = %s'
-    return lambda: execute(sql, [values_of(row)[str(item.column)], row.pk]), touched
+    column = _column(case)
+    sql = f'UPDATE {case.model._meta.db_table} SET "{column}" = %s WHERE id = %s'
+    return lambda: execute(sql, [values_of(row)[column], row.pk]), touched
 
 
 def _delete(case: Case, world: World) -> Work:
@@ -180,8 +184,8 @@ def _upsert(*, changing: bool, there: bool) -> Callable[[Case, World], Work]:
             row.save()
         if changing:
             setattr(row, case.change[0], case.change[1](world))
-        item = case.model._meta.get_field(case.change[0])
-        tail = f'ON CONFLICT ({", ".join(case.unique)}) DO UPDATE SET "{item.column}" = excluded."{item.column}"'
+        column = _column(case)
+        tail = f'ON CONFLICT ({", ".join(case.unique)}) DO UPDATE SET "{column}" = excluded."{column}"'
         sql, values = insert_sql(row, tail=tail)
         return lambda: execute(sql, values), case.named(row) if changing or not there else set()
 
@@ -215,6 +219,14 @@ def _replace(case: Case, world: World) -> Work:
     row.pk = displaced.pk
     sql, values = insert_sql(row, verb="INSERT OR REPLACE INTO", with_key=True)
     return lambda: execute(sql, values), touched
+
+
+def _replace_by_name(case: Case, world: World) -> Work:
+    """The row has the natural key of another, and another id."""
+    (there, *_), _ = _saved(case, world)
+    row = _copy(there)
+    sql, values = insert_sql(row, verb="REPLACE INTO")
+    return lambda: execute(sql, values), case.named(row)
 
 
 def _update_to_the_same(case: Case, world: World) -> Work:
@@ -278,6 +290,7 @@ OPERATIONS = (
     Operation("upsert_same", _upsert(changing=False, there=True), _has_key),
     Operation("copy", _copy_in, vendor="postgresql"),
     Operation("replace", _replace, vendor="sqlite"),
+    Operation("replace_by_name", _replace_by_name, _has_key, vendor="sqlite"),
     Operation("update_to_the_same", _update_to_the_same),
     Operation("update_none", _update_none),
 )

@@ -17,7 +17,7 @@ from tests.permissions.triggers.world import CASES, Case, Objects, World, unique
 pytestmark = pytest.mark.both_databases
 
 # COPY is PostgreSQL's, REPLACE is SQLite's.
-VENDORS = {"", settings.TEST_DATABASE}
+VENDORS = {"", settings.TEST_DATABASE}  # type: ignore[misc]  # of tests/settings.py alone
 MATRIX = [
     pytest.param(case, op, id=f"{case}-{op}") for case in CASES for op in OPERATIONS if op.fits(case) and op.vendor in VENDORS
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, models, transaction
@@ -127,8 +129,7 @@ def test_a_team_with_members_stays_a_team(worlds: tuple[World, World]) -> None:
         Subject.objects.filter(pk=team.pk).update(kind="subject")
 
 
-Link = Callable[[World, models.Model, models.Model], object]
-CYCLES: dict[str, tuple[Callable[[World], models.Model], Link]] = {
+CYCLES: dict[str, tuple[Callable[[World], Any], Callable[[World, Any, Any], object]]] = {
     "role": (
         lambda w: Role.objects.create(realm=w.realm, name=unique("role")),
         lambda w, low, high: RoleInheritance.objects.create(role=low, parent=high),
@@ -151,7 +152,7 @@ def test_no_path_leads_back_to_where_it_began(worlds: tuple[World, World], name:
     world = worlds[0]
     make, link = CYCLES[name]
     nodes = [make(world) for _ in range(length)]
-    for low, high in zip(nodes, nodes[1:], strict=False):
+    for low, high in pairwise(nodes):
         link(world, low, high)
     with pytest.raises(IntegrityError):
         link(world, nodes[-1], nodes[0])

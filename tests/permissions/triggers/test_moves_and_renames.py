@@ -1,4 +1,4 @@
-"""What carries a name in its own snapshot is dropped when the name changes; what moves is dropped where it was and where it is."""
+"""A name that changes drops whatever carries it in a snapshot; what moves is dropped where it was and where it is."""
 
 from __future__ import annotations
 

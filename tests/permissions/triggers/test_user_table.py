@@ -12,7 +12,6 @@ from django.db import IntegrityError, connection, transaction
 from permissions import triggers
 from permissions.models import Realm, RoleBinding, Subject
 from permissions.writing import SYSTEM, permission_write
-from tests.permissions.triggers.operations import execute
 from tests.permissions.triggers.world import Objects, World, unique
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.usefixtures("db")]
@@ -111,7 +110,7 @@ def test_a_user_cannot_take_the_name_of_another_subject(default: World) -> None:
 def test_logging_in_changes_nothing(default: World, worlds: tuple[World, World]) -> None:
     everywhere, user = [default, *worlds], _user()
     heads = [w.head() for w in everywhere]
-    update_last_login(None, user)
+    update_last_login(User, user)
     user.email, user.first_name = "bob@example.org", "Bob"
     user.set_password("secret")
     user.save()
@@ -128,11 +127,7 @@ def test_deleting_a_user_deletes_its_subject(default: World) -> None:
 
 @pytest.mark.parametrize("name", ["*", ""])
 def test_a_name_that_means_everyone_or_nobody_gets_no_subject(name: str) -> None:
-    execute(
-        "INSERT INTO auth_user (username, password, email, first_name, last_name, is_active, is_staff, is_superuser, date_joined) "
-        "VALUES (%s, '', '', '', '', true, false, false, '2026-01-01 00:00:00')",
-        [name],
-    )
+    User.objects.bulk_create([User(username=name)])
     user = User.objects.get(username=name)
     assert not Subject.objects.filter(user=user).exists()
     user.username = unique("bob")
