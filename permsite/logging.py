@@ -25,7 +25,13 @@ _SECRETS: Final = (
         rf"\1{HIDDEN}",
     ),
 )
-_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request", "request_id"}
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "request",
+    "request_id",
+    "color_message",
+}
 _COLOURS: Final = {"DEBUG": "\033[2m", "INFO": "\033[32m", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[1;31m"}
 
 
@@ -96,7 +102,8 @@ def configuration(*, level: str, on_terminal: bool) -> dict[str, Any]:
             # Django would add handlers of its own (mail to ADMINS, a second console line while DEBUG).
             "django": {"handlers": [], "level": level, "propagate": True},
             "django.server": {"handlers": [], "propagate": True},
-            "uvicorn": {"handlers": [], "level": level, "propagate": True},
+            # Its start and end are said by the commands themselves.
+            "uvicorn": {"handlers": [], "level": "WARNING", "propagate": True},
             "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
         },
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Awaitable, Callable
-from contextvars import Token
 from typing import Final, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -44,29 +43,25 @@ class RequestIDMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
+        found = _begin(request)
         if self.is_async:
-            return self._acall(request)
-        found, reset = self._begin(request)
-        try:
-            response = cast(HttpResponse, self.get_response(request))
-        finally:
-            logging.request_id.reset(reset)
+            return self._acall(request, found)
+        response = cast(HttpResponse, self.get_response(request))
         response[REQUEST_ID] = found
         return response
 
-    async def _acall(self, request: HttpRequest) -> HttpResponse:
-        found, reset = self._begin(request)
-        try:
-            response = await cast(Awaitable[HttpResponse], self.get_response(request))
-        finally:
-            logging.request_id.reset(reset)
+    async def _acall(self, request: HttpRequest, found: str) -> HttpResponse:
+        response = await cast(Awaitable[HttpResponse], self.get_response(request))
         response[REQUEST_ID] = found
         return response
 
-    def _begin(self, request: HttpRequest) -> tuple[str, Token[str]]:
-        found = request_id_of(request.headers.get(REQUEST_ID, ""))
-        request.request_id = found  # type: ignore[attr-defined]  # Django's way to carry something with the request
-        return found, logging.request_id.set(found)
+
+def _begin(request: HttpRequest) -> str:
+    found = request_id_of(request.headers.get(REQUEST_ID, ""))
+    request.request_id = found  # type: ignore[attr-defined]  # Django's way to carry something with the request
+    # Not reset afterwards: Django logs a refused request once the middleware are through. Each request has a context of its own.
+    logging.request_id.set(found)
+    return found
 
 
 PAGES: Final = {

@@ -115,8 +115,24 @@ UNFOLD: dict[str, Any] = {
     "SITE_SYMBOL": "key",
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
-    # Darker than Unfold's own, so that small grey text keeps a contrast of 4.5 to 1.
-    "COLORS": {"font": {"subtle-light": "var(--color-base-600)", "subtle-dark": "var(--color-base-300)"}},
+    "SHOW_HISTORY": False,  # it is a tab of each object
+    "COLORS": {
+        # Darker than Unfold's own, so that small grey text keeps a contrast of 4.5 to 1.
+        "font": {"subtle-light": "var(--color-base-600)", "subtle-dark": "var(--color-base-300)"},
+        "primary": {
+            "50": "oklch(97% .014 254.6)",
+            "100": "oklch(93.2% .032 255.6)",
+            "200": "oklch(88.2% .059 254.1)",
+            "300": "oklch(80.9% .105 251.8)",
+            "400": "oklch(70.7% .165 254.6)",
+            "500": "oklch(62.3% .214 259.8)",
+            "600": "oklch(48.8% .243 264.4)",
+            "700": "oklch(42.4% .199 265.6)",
+            "800": "oklch(37.9% .146 265.5)",
+            "900": "oklch(33% .12 266)",
+            "950": "oklch(28.2% .091 267.9)",
+        },
+    },
     "SIDEBAR": {"navigation": "permissions.admin.navigation.sidebar"},
 }
 
@@ -218,12 +234,6 @@ REST_FRAMEWORK: dict[str, Any] = {
     "NUM_PROXIES": NUM_PROXIES,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
-for _name, _module in (
-    ("DEFAULT_AUTHENTICATION_CLASSES", "permissions.identity.authentication"),
-    ("EXCEPTION_HANDLER", "permissions.api.base"),
-):
-    if not (BASE_DIR / (_module.replace(".", "/") + ".py")).exists():
-        REST_FRAMEWORK.pop(_name)
 SPECTACULAR_SETTINGS = {
     "TITLE": "permsite",
     "DESCRIPTION": "Manage permissions, and ask for decisions. The AuthZEN endpoints stand beside this API, under /access/v1/.",

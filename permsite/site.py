@@ -15,9 +15,9 @@ else:
 
 
 class Site(Base):
-    site_title = "permsite"  # type: ignore[assignment]  # a name is not translated
-    site_header = "permsite"  # type: ignore[assignment]
-    index_title = _("Overview")  # type: ignore[assignment]
+    site_title = "permsite"  # a name is not translated
+    site_header = "permsite"
+    index_title = _("Overview")
     # There is no other site to view from here.
     site_url = None
     enable_nav_sidebar = True
