@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -111,6 +112,13 @@ class GuardedAdmin(theme.ModelAdmin):
         kwargs.setdefault("queryset", in_realm(db_field, current_realm(request)))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Texts and JSON in boxes of a few lines: ten empty ones push the rest of the form off the screen."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and isinstance(field.widget, forms.Textarea):
+            field.widget.attrs["rows"] = 3
+        return field
+
     # -- every POST inside one write ---------------------------------------------------------------------------------------------
 
     def actor(self, request: HttpRequest) -> Actor:
@@ -200,6 +208,18 @@ class GuardedAdmin(theme.ModelAdmin):
         return [
             {"title": title, "url": self.url(name, obj.pk), "active": name == active} for name, title in items
         ]
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        obj = kwargs.get("obj")
+        if obj is not None:
+            context["page_tabs"] = self.page_tabs(request, obj)
+        context["ask_reason"] = self.asks_reason(request, obj)
+        context["change_reason"] = request.POST.get("change_reason", "")
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def asks_reason(self, request: HttpRequest, obj: Any) -> bool:
+        """Whether the form ends with the question why."""
+        return self.has_add_permission(request) if obj is None else self.has_change_permission(request, obj)
 
     def url(self, name: str, *args: Any) -> str:
         return reverse(f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_{name}", args=args)

@@ -179,6 +179,10 @@ class RoleBindingAdmin(ServiceAdmin):
     def remove(self, request: HttpRequest, write: Write, stored: Any) -> None:
         bindings.binding_delete(actor=write.actor, realm=write.realm, binding_id=stored.pk)
 
+    def asks_reason(self, request: HttpRequest, obj: Any) -> bool:
+        # A new binding has a reason of its own, which the audit keeps as well.
+        return obj is not None and super().asks_reason(request, obj)
+
     def audited_as(self, obj: Any) -> tuple[str, str]:
         return "binding", str(obj.pk)
 

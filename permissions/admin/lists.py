@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
@@ -20,27 +20,35 @@ def count_of(model: Any, key: str) -> Coalesce:
 
 
 class TypeFilter(admin.SimpleListFilter):
-    """By the first part of a code or ref. At most 30 types are offered: more would be no filter, and the search finds them."""
+    """By the first part of a code or ref. Offered only while there are few: a longer list is no filter, and the search finds them."""
 
     title = _("type")
     parameter_name = "type"
     column = "code"
+    most: ClassVar[int] = 12
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        found: dict[str, None] = {}
-        rows = model_admin.get_queryset(request).order_by(self.column).values_list(self.column, flat=True)
-        # Skips from type to type along the index instead of reading every row.
+        # Django asks several times a page.
+        known: dict[str, list[str]] = request.__dict__.setdefault("_permsite_types", {})
+        label = model_admin.opts.label
+        if label not in known:
+            known[label] = self._types(model_admin.get_queryset(request).order_by(self.column).values_list(self.column, flat=True))
+        return [(kind, kind) for kind in known[label]]
+
+    def _types(self, rows: QuerySet[Any, Any]) -> list[str]:
+        """Skips from type to type along the index instead of reading every row."""
+        found: list[str] = []
         last = ""
-        while len(found) < 30:
+        while len(found) <= self.most:
             # ';' is the character after ':', so everything of the last type lies below it.
             after = rows.filter(**{f"{self.column}__gt": last}).first()
             kind = "" if after is None else after.partition(":")[0]
             # A database that orders otherwise would give the same type for ever.
             if not kind or kind in found:
-                break
-            found[kind] = None
+                return found
+            found.append(kind)
             last = f"{kind};"
-        return [(kind, kind) for kind in found]
+        return []
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()

@@ -101,12 +101,9 @@ class ServiceAdmin(GuardedAdmin):
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         obj = kwargs.get("obj")
-        if obj is not None:
-            stored = self.model._default_manager.filter(pk=obj.pk).first()
-            context["permsite_version"] = "" if stored is None else self.version_of(stored)
-            context["page_tabs"] = self.page_tabs(request, obj)
-        context["may_save"] = self.has_add_permission(request) if obj is None else self.has_change_permission(request, obj)
-        context["change_reason"] = request.POST.get("change_reason", "")
+        # What was typed has been put into `obj`: the version is that of what is stored.
+        stored = None if obj is None else self.model._default_manager.filter(pk=obj.pk).first()
+        context["permsite_version"] = "" if stored is None else self.version_of(stored)
         return super().render_change_form(request, context, *args, **kwargs)
 
 
