@@ -7,12 +7,13 @@ writes need no rules of their own. A deny that reaches no longer is pictured as 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from permissions import selectors
+from permissions.engine import names
 from permissions.engine.types import REALM, BindingFact
 from permissions.models import Realm, RoleBinding, RoleGroup
 from permissions.selectors import to_us
@@ -21,6 +22,7 @@ from permissions.services.cover import ALWAYS, Content, Give, Line, Window, is_w
 from permissions.services.holdings import Chains, everyone_bindings
 from permissions.services.specs import parts
 
+_NOTHING: Final = Content()
 Source = str | tuple[tuple[str, ...], tuple[str, ...]]
 
 
@@ -38,7 +40,10 @@ class Touch:
 
 
 class Head(NamedTuple):
-    """One way in which a binding reaches someone. What it carries is the content of its source: a role's name, or two lists."""
+    """One way in which a binding reaches someone. What it carries is the content of its source: a role's name, or two lists.
+
+    `tier`: of the three of `overlay` at each node, where the order decides.
+    """
 
     who: str
     at: str
@@ -46,6 +51,7 @@ class Head(NamedTuple):
     condition: str
     window: Window
     source: Source
+    tier: int
 
 
 class Gain(NamedTuple):
@@ -54,15 +60,22 @@ class Gain(NamedTuple):
     who: str
     give: Give
     is_lifted: bool
+    tier: int
 
 
 @dataclass(slots=True)
 class Picture:
-    """`reach`: node → each scope from the realm down to it → whether allows from there reach it (denies always do)."""
+    """`heads` are counted: a binding that equals another is a second one, and stays when the first is revoked.
 
-    heads: set[Head] = field(default_factory=set)
+    `reach`: node → each scope from the realm down to it → whether allows from there reach it (denies always do).
+    """
+
+    heads: Counter[Head] = field(default_factory=Counter)
     contents: dict[Source, Content] = field(default_factory=dict)
     reach: dict[str, dict[str, bool]] = field(default_factory=dict)
+
+    def of(self, head: Head) -> Content:
+        return self.contents.get(head.source, _NOTHING)
 
     def scopes(self) -> set[str]:
         return {head.at for head in self.heads}
@@ -99,7 +112,8 @@ def _own_heads(realm: Realm, **where: Any) -> Iterator[Head]:
     ):
         source: Source = role if role is not None else (tuple(allow), tuple(deny))
         window = window_of(to_us(start), to_us(end))
-        yield Head(who, REALM if scope is None else scope, below, condition, window, source)
+        at = REALM if scope is None else scope
+        yield Head(who, at, below, condition, window, source, tier_of(who, source, own=True))
 
 
 def _heads_of_subject(realm: Realm, ref: str, *, everyone: bool) -> Iterator[Head]:
@@ -115,7 +129,14 @@ def _heads_of_subject(realm: Realm, ref: str, *, everyone: bool) -> Iterator[Hea
         own = window_of(binding.valid_from_us, binding.valid_until_us)
         source: Source = binding.role if binding.role is not None else (binding.allow, binding.deny)
         for way in ways.get(binding.holder, frozenset({ALWAYS})):
-            yield Head(ref, binding.scope, binding.propagate, binding.condition, own.meet(way), source)
+            tier = tier_of(binding.holder, source, own=binding.holder == ref)
+            yield Head(ref, binding.scope, binding.propagate, binding.condition, own.meet(way), source, tier)
+
+
+def tier_of(holder: str, source: Source, *, own: bool) -> int:
+    if names.split_ref(holder)[1] == names.EVERYONE_ID:
+        return 0
+    return 2 if own and not isinstance(source, str) else 1
 
 
 def _contents(realm: Realm, heads: Iterable[Head]) -> dict[Source, Content]:
@@ -131,16 +152,15 @@ def _contents(realm: Realm, heads: Iterable[Head]) -> dict[Source, Content]:
 
 def gains_between(realm: Realm, before: Picture, after: Picture, now_us: int) -> Iterator[Gain]:
     """Everything that someone has after the write and had not before it."""
-    nothing = Content()
-    for head in after.heads:
-        fresh = after.contents.get(head.source, nothing).allow
-        if head in before.heads:
-            fresh = fresh - before.contents.get(head.source, nothing).allow
+    for head, count in after.heads.items():
+        fresh = after.of(head).allow
+        if count <= before.heads[head]:
+            fresh = fresh - before.of(head).allow
         yield from _gains(head, fresh, now_us, is_lifted=False)
-    for head in before.heads:
-        gone = before.contents.get(head.source, nothing).deny
-        if head in after.heads:
-            gone = gone - after.contents.get(head.source, nothing).deny
+    for head, count in before.heads.items():
+        gone = before.of(head).deny
+        if count <= after.heads[head]:
+            gone = gone - after.of(head).deny
         yield from _gains(head, gone, now_us, is_lifted=True)
     for node, scopes in after.reach.items():
         yield from _gains_of_node(realm, node, before.reach.get(node, {}), scopes, now_us)
@@ -150,7 +170,7 @@ def _gains(head: Head, lines: Iterable[Line], now_us: int, *, is_lifted: bool) -
     for line in lines:
         given = line.within(head.condition, head.window)
         if not given.window.is_over(now_us):
-            yield Gain(head.who, Give(head.at, head.below, given), is_lifted)
+            yield Gain(head.who, Give(head.at, head.below, given), is_lifted, head.tier)
 
 
 def _gains_of_node(realm: Realm, node: str, before: dict[str, bool], after: dict[str, bool], now_us: int) -> Iterator[Gain]:
@@ -176,35 +196,39 @@ def _heads_at(realm: Realm, scopes: Iterable[str]) -> Iterator[Head]:
 
 
 class Had:
-    """What those who gain had before, so that nobody is asked to cover what is no news: the same right, moved or narrowed."""
+    """What those who gain had before, so that nobody is asked to cover what is no news: the same right, narrowed or moved.
 
-    def __init__(self, before: Picture, after: Picture, chains_before: Chains, chains_after: Chains) -> None:
-        self._chains = (chains_before, chains_after)
-        self._pictures = (before, after)
+    A grant is excused only by one that goes with this write: beside one that stays, it would outlive that one's revoke. A lifted
+    deny is excused by any that still reaches. In an overlay realm the order decides, so there only the same place excuses.
+    """
+
+    def __init__(self, realm: Realm, before: Picture, after: Picture, chains: tuple[Chains, Chains]) -> None:
+        self._by_order = "overlay" in {realm.combining, *(options["combining"] for options in realm.resource_types.values())}
+        self._before, self._after, self._chains = before, after, chains
         self._heads: tuple[dict[str, list[Head]], ...] = (defaultdict(list), defaultdict(list))
-        for picture, heads in zip(self._pictures, self._heads, strict=True):
+        for picture, heads in zip((before, after), self._heads, strict=True):
             for head in picture.heads:
                 heads[head.who].append(head)
 
-    def knows(self, gain: Gain) -> bool:
-        """For a grant: had before as wide. For a lifted deny: one as wide still reaches."""
-        which = int(gain.is_lifted)
-        picture = self._pictures[which]
-        for head in self._heads[which].get(gain.who, ()):
+    def excuses(self, gain: Gain) -> bool:
+        for head in self._heads[int(gain.is_lifted)].get(gain.who, ()):
             if not self._spans(head, gain):
                 continue
-            content = picture.contents.get(head.source, Content())
-            lines = content.deny if gain.is_lifted else content.allow
+            lines = self._after.of(head).deny if gain.is_lifted else self._gone(head)
             if any(is_within(gain.give.line, line.within(head.condition, head.window)) for line in lines):
                 return True
         return False
 
+    def _gone(self, head: Head) -> frozenset[Line]:
+        allow = self._before.of(head).allow
+        return allow if self._after.heads[head] < self._before.heads[head] else allow - self._after.of(head).allow
+
     def _spans(self, head: Head, gain: Gain) -> bool:
         """Whether what hangs at the head's scope reaches the gain's node, and all below it where the gain does."""
         at = gain.give.at
-        if head.at == at:
+        if head.at == at and (head.tier == gain.tier or not self._by_order):
             return head.below or not gain.give.below
-        if not head.below:
+        if not head.below or self._by_order:
             return False
         chain, open_from = self._chains[int(gain.is_lifted)].of(at)
         return head.at in chain and (gain.is_lifted or chain.index(head.at) >= open_from)

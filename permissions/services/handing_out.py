@@ -92,13 +92,13 @@ def handing_out(write: Write, touch: Touch) -> Iterator[None]:
 
 
 def judge(write: Write, author: Author, before: Picture, after: Picture) -> None:
-    had = Had(before, after, author.chains, Chains(write.realm))
+    had = Had(write.realm, before, after, (author.chains, Chains(write.realm)))
     covered: dict[Give, bool] = {}
     refused: list[Gain] = []
     for gain in gains_between(write.realm, before, after, author.now_us):
         if gain.give not in covered:
             covered[gain.give] = author.is_waived(gain.give.at) or author.covers(gain.give)
-        if not covered[gain.give] and not had.knows(gain):
+        if not covered[gain.give] and not had.excuses(gain):
             refused.append(gain)
     if refused:
         raise Escalation(_told(author.ref, refused))

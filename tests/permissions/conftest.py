@@ -1,0 +1,12 @@
+"""The realm that tests of use cases share."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.permissions.acme import Acme
+
+
+@pytest.fixture
+def acme(db: None) -> Acme:
+    return Acme().people().tree()
