@@ -121,7 +121,11 @@ def engine_rows() -> list[dict[str, str]]:
     tracemalloc.stop()
     return [
         row("bare dict and mask test", f"{bare_ns:.0f} ns", "1"),
-        row("engine.evaluate, W1", f"{engine_ns:.0f} ns", f"{engine_ns / bare_ns:.1f}x bare; {allowed / len(requests):.0%} allowed"),
+        row(
+            "engine.evaluate, W1",
+            f"{engine_ns:.0f} ns",
+            f"{engine_ns / bare_ns:.1f}x bare; {allowed / len(requests):.0%} allowed",
+        ),
         row("pdp.check, warm, W1 (bar 1)", f"{warm_ns:.0f} ns", f"{warm_ns / bare_ns:.1f}x bare (bar: 4x)"),
         row("memory of a cached subject (bar 5)", f"{size:.0f} bytes", "bar: 200 bytes"),
     ]
@@ -135,7 +139,7 @@ def table_rows() -> list[dict[str, str]]:
     from permissions.engine.compile import compile_table  # noqa: PLC0415
     from permissions.engine.types import ModelFacts, PermissionFact, RoleFact, RoleLineFact  # noqa: PLC0415
 
-    draw = random.Random(2)  # noqa: S311 - a reproducible workload
+    draw = random.Random(2)
     codes = [f"service{s}.kind{k}:verb{v}" for s in range(100) for k in range(20) for v in range(10)]
     roles = []
     for number in range(5_000):

@@ -91,7 +91,7 @@ def write_entries(
     request_id: str,
     revision: int | None,
 ) -> None:
-    """Appends the entries to the realm's chain. Caller holds the realm's lock (in a transaction), else two writers share a number."""
+    """Appends the entries to the realm's chain. Caller holds the realm's lock: two writers would share a number."""
     if not entries:
         return
     last = AuditEvent.objects.filter(realm_name=realm_name).order_by("-seq").values_list("seq", "hash").first()
@@ -150,7 +150,7 @@ def verify(realm_name: str, *, progress: Callable[[int], None] | None = None) ->
             problem = "does not follow the entry before it"
         elif not any(hmac.compare_digest(event.hash, _seal(event, key)) for key in keys):
             problem = "was altered, or sealed with another key"
-        elif event.before == ERASED or event.after == ERASED:
+        elif ERASED in (event.before, event.after):
             erased += 1
         elif not hmac.compare_digest(event.payload_hash, _payload_hash(event)):
             problem = "its content was altered"

@@ -23,7 +23,7 @@ class Problem:
         return f"{place}: {self.message}" if place else self.message
 
 
-class Refused(Exception):  # noqa: N818 - it is a refusal, not a fault
+class Refused(Exception):
     """Base of the tree."""
 
     code: ClassVar[str] = "refused"

@@ -21,9 +21,7 @@ def explain(
     """One State, one walk. Raises what a check raises."""
     pinned = reader.pin(realm, [request], token=token, full=full, at_us=at_us)
     subject, resource = pinned.of(0, request)
-    explanation = engine_explain.explain(
-        pinned.table, subject, resource, request, pinned.now_us, superuser_allowed=superuser
-    )
+    explanation = engine_explain.explain(pinned.table, subject, resource, request, pinned.now_us, superuser_allowed=superuser)
     explanation.decision.revision = pinned.head.rev
     explanation.decision.source = pinned.source
     return explanation

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,9 +23,9 @@ from permissions import conf, revisions
 from permissions import explain as explaining
 from permissions.cache import reader
 from permissions.cache.state import State
-from permissions.engine import names
 from permissions.engine.evaluate import evaluate
 from permissions.engine.explain import Explanation
+from permissions.engine.questions import Question, needs_rows, question, question_of
 from permissions.engine.reasons import InvalidRequestError, Unavailable
 from permissions.engine.types import NO_ATTRIBUTES, Asserted, Attributes, Decision, Request
 from permissions.lookup import resources as resource_lookup
@@ -47,6 +47,8 @@ __all__ = [
     "adecide",
     "adecide_many",
     "aexplain",
+    "aexplain_request",
+    "atoken_at",
     "awhat_can",
     "awho_can",
     "check",
@@ -54,18 +56,20 @@ __all__ = [
     "decide",
     "decide_many",
     "explain",
+    "explain_request",
+    "position",
     "question",
     "reset",
     "stats",
+    "token_at",
     "warm",
     "warm_many",
     "what_can",
     "who_can",
+    "wire_superuser",
 ]
 
-Question = Request | Mapping[str, Any] | tuple[Any, ...]
 MAX_BATCH = 1_000
-MAX_ENTRIES = 1_000
 
 
 class _Counts(threading.local):
@@ -105,90 +109,6 @@ def reset() -> None:
     reader.reset()
 
 
-# -- a question, checked ------------------------------------------------------------------------------------------------------
-
-
-def question(
-    subject: str,
-    permission: str,
-    resource: str | None = None,
-    *,
-    context: Attributes | None = None,
-    subject_properties: Attributes | None = None,
-    resource_properties: Attributes | None = None,
-    action_properties: Attributes | None = None,
-    asserted: Asserted = "fill",
-) -> Request:
-    """A Request whose texts are well formed. Raises InvalidRequestError naming what is not (order of a decision, step 1)."""
-    try:
-        names.check_ref(subject, "subject")
-        names.check_code(permission, "permission")
-        if resource is not None:
-            names.check_ref(resource, "resource")
-    except names.BadNameError as error:
-        raise InvalidRequestError(str(error)) from error
-    given = {
-        "context": context,
-        "subject properties": subject_properties,
-        "resource properties": resource_properties,
-        "action properties": action_properties,
-    }
-    for what, value in given.items():
-        if value:
-            _bounded(value, what)
-        elif value is not None and not isinstance(value, Mapping):
-            raise InvalidRequestError(f"{what} must be an object, not {type(value).__name__}")
-    return Request(
-        subject,
-        permission,
-        resource,
-        context or {},
-        subject_properties or {},
-        resource_properties or {},
-        action_properties or {},
-        asserted,
-    )
-
-
-def _bounded(value: Any, what: str) -> None:
-    """Lists and maps a caller brings hold at most 1,000 entries: a condition's cost has no other bound."""
-    if not isinstance(value, Mapping):
-        raise InvalidRequestError(f"{what} must be an object, not {type(value).__name__}")
-    pending: list[tuple[Any, int]] = [(value, 0)]
-    while pending:
-        item, depth = pending.pop()
-        if not isinstance(item, Mapping | list | tuple):
-            continue
-        if len(item) > MAX_ENTRIES:
-            raise InvalidRequestError(f"{what} holds a list or map of {len(item)} entries; at most {MAX_ENTRIES} are allowed")
-        if depth > 32:
-            raise InvalidRequestError(f"{what} nests deeper than 32 levels")
-        pending.extend((child, depth + 1) for child in (item.values() if isinstance(item, Mapping) else item))
-
-
-def _question_of(item: Question, asserted: Asserted) -> Request:
-    if isinstance(item, Request):
-        return item
-    if isinstance(item, Mapping):
-        unknown = set(item) - {
-            "subject",
-            "permission",
-            "resource",
-            "context",
-            "subject_properties",
-            "resource_properties",
-            "action_properties",
-        }
-        if unknown or "subject" not in item or "permission" not in item:
-            raise InvalidRequestError(
-                f"a check is {{subject, permission, resource?, context?}}; got the keys {', '.join(map(str, item)) or 'none'}"
-            )
-        return question(**item, asserted=asserted)
-    if isinstance(item, tuple) and 2 <= len(item) <= 3:
-        return question(*item, asserted=asserted)
-    raise InvalidRequestError(f"a check is (subject, permission, resource?) or a mapping, not {type(item).__name__}")
-
-
 def _token_of(token: str | Token | None, full: bool) -> tuple[Token | None, bool]:
     if token is None or isinstance(token, Token):
         return token, full
@@ -206,9 +126,6 @@ def _instant(at: dt.datetime | None) -> int | None:
     if at_us is not None and at_us < reader.clock_us() - 5_000_000:
         raise InvalidRequestError("at lies in the past; decisions as of a past time are not offered yet")
     return at_us
-
-
-# -- decisions -----------------------------------------------------------------------------------------------------------------
 
 
 def warm(request: Request, realm: str, *, superuser: bool = False) -> Decision | None:
@@ -240,7 +157,7 @@ def warm_many(requests: Sequence[Request], realm: str, *, superuser: bool = Fals
 
 
 def _from_memory(state: State, request: Request, superuser: bool) -> Decision | None:
-    if request.permission in state.critical or reader.needs_rows(request):
+    if request.permission in state.critical or needs_rows(request):
         return None
     subject = state.subjects.get(request.subject)
     if subject is None:
@@ -266,6 +183,11 @@ def position(realm: str) -> tuple[int, str, int, int] | None:
     """
     state = reader.warm(realm)
     return None if state is None else state.head.key
+
+
+def refresh(realm: str) -> None:
+    """Asks for the newest revision where memory may not answer for it; `position` knows it afterwards. Raises what a check raises."""
+    reader.pin(realm, [])
 
 
 def token_at(realm: str, revision: int) -> str:
@@ -386,7 +308,7 @@ def check_many(
     requests = []
     for place, item in enumerate(items):
         try:
-            requests.append(_question_of(item, asserted))
+            requests.append(question_of(item, asserted))
         except InvalidRequestError as error:
             raise InvalidRequestError(f"item {place}: {error}") from error
     return decide_many(requests, realm=realm, token=token, full=full, at=at)
@@ -434,15 +356,12 @@ def explain_request(
     return explaining.explain(request, realm=realm, token=wanted, full=full, at_us=_instant(at), superuser=superuser)
 
 
-# -- search ----------------------------------------------------------------------------------------------------------------------
-
-
 def who_can(
     permission: str,
     resource: str | None = None,
     *,
     context: Attributes | None = None,
-    type: str = "",  # noqa: A002 - the name is part of the interface contract
+    type: str = "",
     realm: str = "default",
     at: dt.datetime | None = None,
     token: str | None = None,
@@ -460,7 +379,7 @@ def what_can(
     *,
     resource: str | None = None,
     context: Attributes | None = None,
-    type: str = "",  # noqa: A002 - the name is part of the interface contract
+    type: str = "",
     realm: str = "default",
     at: dt.datetime | None = None,
     token: str | None = None,
@@ -472,9 +391,6 @@ def what_can(
     return resource_lookup.what_can(
         request, realm=realm, permission=permission, kind=type, token=wanted, full=full, at_us=_instant(at)
     )
-
-
-# -- async twins -------------------------------------------------------------------------------------------------------------------
 
 
 def _in_thread(function: Any) -> Any:

@@ -26,7 +26,7 @@ FULL: Final = "full"
 HEAD_SQL: Final = "SELECT id, epoch, rev, stamp FROM permissions_realm WHERE name = %s"
 
 
-class TokenFromFuture(Conflict):  # noqa: N818 - named for what it is
+class TokenFromFuture(Conflict):
     """The token names a revision that the primary does not know (409); never ignored, a restore may have lost it."""
 
     code = "token_from_future"

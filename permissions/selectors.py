@@ -64,7 +64,9 @@ def one_snapshot() -> Iterator[None]:
         yield
         return
     with connection.cursor() as cursor:
-        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if connection.vendor == "postgresql" else "BEGIN DEFERRED")
+        cursor.execute(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if connection.vendor == "postgresql" else "BEGIN DEFERRED"
+        )
         try:
             yield
         finally:
@@ -75,9 +77,6 @@ def _parts(ids: Iterable[T]) -> Iterator[list[T]]:
     everything = list(ids)
     for start in range(0, len(everything), PART):
         yield everything[start : start + PART]
-
-
-# -- the model ------------------------------------------------------------------------------------------------------------
 
 
 def model_facts(realm: Realm) -> ModelFacts:
@@ -174,12 +173,7 @@ def _bindings(realm_id: int, rows: Any) -> Iterator[BindingFact]:
         )
 
 
-# -- subjects ---------------------------------------------------------------------------------------------------------------
-
-
-def subject_facts(
-    realm_id: int, refs: Collection[str], asserted_teams: Sequence[str] = ()
-) -> dict[str, SubjectFacts]:
+def subject_facts(realm_id: int, refs: Collection[str], asserted_teams: Sequence[str] = ()) -> dict[str, SubjectFacts]:
     """Facts of the subjects named, each with its closure of teams and all their bindings.
 
     `asserted_teams` (of an `override` key) hold for every subject of this call; a team the realm does not have counts for
@@ -271,9 +265,6 @@ def subject_refs(realm_id: int, *, kind: str = "", teams: bool = False) -> list[
     return [ref for ref in rows.order_by("ref").values_list("ref", flat=True) if not kind or ref.startswith(f"{kind}:")]
 
 
-# -- resources ----------------------------------------------------------------------------------------------------------------
-
-
 def resource_facts(realm_id: int, refs: Collection[str]) -> dict[str, ResourceFacts]:
     """Facts of the resources named, each with its chain, root first; one statement for each level of the tree."""
     nodes: dict[int, tuple[str, bool, Any, int | None]] = {}
@@ -287,20 +278,20 @@ def resource_facts(realm_id: int, refs: Collection[str]) -> dict[str, ResourceFa
                 nodes.setdefault(pk, ("", False, {}, None))
     found = {}
     for ref in refs:
-        pk = by_ref.get(ref)
-        if pk is None:
+        node = by_ref.get(ref)
+        if node is None:
             found[ref] = ResourceFacts(ref, known=False, chain=(ResourceNodeFact(ref),))
             continue
         chain: list[ResourceNodeFact] = []
         seen: set[int] = set()
-        node: int | None = pk
+        attributes = nodes[node][2]
         while node is not None and node not in seen:
             seen.add(node)
             name, inherit, _, parent = nodes[node]
             chain.append(ResourceNodeFact(name, inherit))
             node = parent
         chain.reverse()
-        found[ref] = ResourceFacts(ref, attributes=nodes[pk][2], chain=tuple(chain))
+        found[ref] = ResourceFacts(ref, attributes=attributes, chain=tuple(chain))
     return found
 
 
@@ -315,9 +306,6 @@ def resource_refs(realm_id: int, *, kind: str = "") -> list[str]:
     if kind:
         rows = rows.filter(ref__startswith=f"{kind}:")
     return [ref for ref in rows.order_by("ref").values_list("ref", flat=True) if not kind or ref.startswith(f"{kind}:")]
-
-
-# -- the head and what changed ---------------------------------------------------------------------------------------------------
 
 
 def changed_kinds(realm_id: int, since: int, stamp: int, head: int) -> frozenset[str] | None:

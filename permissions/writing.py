@@ -68,7 +68,7 @@ class Write:
         self.entries.append(audit.Entry(action, object_type, object_id, before, after))
 
 
-class _DryRun(Exception):  # noqa: N818 - a signal, not a fault
+class _DryRun(Exception):
     """Rolls a dry run back after the same code has run to its end."""
 
 
@@ -200,7 +200,7 @@ def run_write(
     request_id: str = "",
     create: bool = False,
 ) -> tuple[T, Write]:
-    """Runs `work` inside permission_write; repeats the whole block, up to three times, when the database gave it up for another."""
+    """Runs `work` inside permission_write; repeats the whole block, up to three times, when the database gave it up."""
     attempt = 0
     while True:
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from permissions.authzen import metadata
 from permissions.engine import reasons
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +39,9 @@ def test_every_setting_is_documented_and_every_documented_setting_is_read() -> N
         for place in ("permsite/env.py", "permsite/settings.py", "permsite/launcher.py", "tests/settings.py", "tests/servers.py")
         for path in [ROOT / place]
     )
-    source += "\n".join(p.read_text() for p in (ROOT / "tests" / "browser").glob("*.py")) + (ROOT / "scripts/need-chromium").read_text()
+    source += (
+        "\n".join(p.read_text() for p in (ROOT / "tests" / "browser").glob("*.py")) + (ROOT / "scripts/need-chromium").read_text()
+    )
     documented = {name for cell in first_column(REFERENCE / "settings.md") for name in quoted(cell)}
     read = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', (ROOT / "permsite/settings.py").read_text()))
     read |= set(re.findall(r'environ\.get\("([A-Z_]+)"', (ROOT / "permsite/launcher.py").read_text()))
@@ -67,17 +71,11 @@ def routes(resolver: URLResolver, before: str = "") -> Iterator[str]:
 
 
 def test_every_endpoint_is_documented_and_every_documented_endpoint_answers() -> None:
-    documented = {
-        path.split()[-1] for cell in first_column(REFERENCE / "endpoints.md") for path in quoted(cell) if "/" in path
-    }
+    documented = {path.split()[-1] for cell in first_column(REFERENCE / "endpoints.md") for path in quoted(cell) if "/" in path}
     django = {
-        re.sub(r"<\w+:", "<", route)
-        for route in routes(get_resolver())
-        if not re.search(r"[\^$(\\]", route) and route != "/"
+        re.sub(r"<\w+:", "<", route) for route in routes(get_resolver()) if not re.search(r"[\^$(\\]", route) and route != "/"
     }
-    from permissions.authzen.app import PATHS  # noqa: PLC0415 - one door for the wire's paths
-
-    exist = django | set(PATHS) | {"/admin/"}
+    exist = django | {metadata.EVALUATION, metadata.EVALUATIONS, metadata.WELL_KNOWN, "/admin/"}
     assert exist - documented == set(), "exists, but is not in docs/reference/endpoints.md"
     assert documented - exist == set(), "documented, but no route answers it"
 
@@ -91,20 +89,39 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
         found = (page.parent / path).resolve() if path else page
         assert found.exists(), f"{page.relative_to(ROOT)} links to {target}"
         if anchor and found.suffix == ".md":
-            headings = {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in re.findall(r"^#+ (.+)$", found.read_text(), re.M)}
+            headings = {
+                re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-")
+                for h in re.findall(r"^#+ (.+)$", found.read_text(), re.M)
+            }
             assert anchor in headings, f"{page.relative_to(ROOT)} links to {target}"
 
 
 def test_the_glossary_says_each_word_of_the_law_once() -> None:
     words = re.findall(r"^\| \*\*(.+?)\*\* \|", (DOCS / "glossary.md").read_text(), re.M)
     assert len(words) == len(set(words))
-    assert {"Realm", "Subject", "Team", "Resource", "Action", "Context", "Permission", "PermissionGroup", "Role", "RoleBinding", "Scope", "Grant",
-            "Condition", "Decision", "Reason", "Revision"} <= set(words)
+    assert {
+        "Realm",
+        "Subject",
+        "Team",
+        "Resource",
+        "Action",
+        "Context",
+        "Permission",
+        "PermissionGroup",
+        "Role",
+        "RoleBinding",
+        "Scope",
+        "Grant",
+        "Condition",
+        "Decision",
+        "Reason",
+        "Revision",
+    } <= set(words)
 
 
 def test_every_direct_dependency_has_its_line() -> None:
-    text = (DOCS / "dependencies.md").read_text().lower().replace("_", "-")
-    project = (ROOT / "pyproject.toml").read_text()
-    names = re.findall(r'^    ["\']([A-Za-z][\w\-]+)', project, re.M)
-    missing = [n for n in names if n.lower() not in text and n.removeprefix("pytest").lower() not in text and not n.startswith("types-")]
-    assert missing == []
+    text = (DOCS / "dependencies.md").read_text().lower()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["demo"], *project["dependency-groups"]["dev"]]
+    names = {match.group().lower() for line in wanted if (match := re.match(r"[A-Za-z][\w.-]+", line))}
+    assert {name for name in names if name not in text} == set()

@@ -1,4 +1,4 @@
-"""W1: 10,000 subjects with 1-4 of 200 roles over 1,000 permissions in 40 groups, every tenth role with a wildcard, 20,000 checks."""
+"""W1: 10,000 subjects with 1-4 of 200 roles over 1,000 permissions in 40 groups, every tenth role with a wildcard."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Workload:
 
 
 def build(seed: int = 1, *, subjects: int = SUBJECTS, checks: int = CHECKS) -> Workload:
-    draw = random.Random(seed)  # noqa: S311 - a reproducible workload, no secret
+    draw = random.Random(seed)
     codes = [f"type{t}:action{a}" for t in range(TYPES) for a in range(ACTIONS)]
     groups = tuple(GroupFact(f"group{g}", tuple(draw.sample(codes, 25))) for g in range(GROUPS))
     roles = []
@@ -26,9 +26,7 @@ def build(seed: int = 1, *, subjects: int = SUBJECTS, checks: int = CHECKS) -> W
         lines = [RoleLineFact("allow", code) for code in draw.sample(codes, 30)]
         if number % 10 == 0:
             lines.append(RoleLineFact("allow", f"type{draw.randrange(TYPES)}:*"))
-        roles.append(
-            RoleFact(f"role{number}", groups=tuple(g.name for g in draw.sample(groups, 1)), lines=tuple(lines))
-        )
+        roles.append(RoleFact(f"role{number}", groups=tuple(g.name for g in draw.sample(groups, 1)), lines=tuple(lines)))
     model = ModelFacts("bench", permissions=tuple(PermissionFact(c) for c in codes), groups=groups, roles=tuple(roles))
     people = {}
     for number in range(subjects):

@@ -19,9 +19,11 @@ from django.db import DatabaseError, InterfaceError, connection
 from permissions import revisions, selectors
 from permissions.cache.state import State
 from permissions.conditions import cel
-from permissions.engine.compile import RoleTable, compile_table
+from permissions.engine.compile import compile_table
+from permissions.engine.questions import asserted_parent, asserted_teams, needs_rows
 from permissions.engine.reasons import InvalidRequestError, Unavailable
 from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot, build_resource, build_subject
+from permissions.engine.table import RoleTable
 from permissions.engine.types import Request, ResourceFacts, ResourceNodeFact, Source
 from permissions.errors import NotFound
 from permissions.models import Realm
@@ -87,9 +89,6 @@ def _forget_head(write: Write) -> None:
 on_written(_forget_head)
 
 
-# -- the warm path: no I/O, safe on an event loop ---------------------------------------------------------------------------
-
-
 def warm(realm: str) -> State | None:
     """The State, if it may answer without asking the database."""
     state = _states.get(realm)
@@ -102,16 +101,6 @@ def head_of(realm: str) -> Head:
     """The head of the published State; asks the database only where there is none (inside a transaction)."""
     state = _states.get(realm)
     return revisions.head(realm) if state is None else state.head
-
-
-def needs_rows(request: Request) -> bool:
-    """Whether the caller asserts teams or a parent, which only rows can resolve."""
-    return request.asserted != "ignore" and (
-        (request.asserted == "override" and "teams" in request.subject_properties) or "parent" in request.resource_properties
-    )
-
-
-# -- the read path -----------------------------------------------------------------------------------------------------------------
 
 
 def pin(
@@ -146,7 +135,7 @@ def _expire(state: State) -> None:
 def _current(realm: str, token: Token | None, full: bool) -> State:
     asked_ns = boot_ns()
     state = _states.get(realm)
-    if state is not None and not full and asked_ns - state.known_head_ns <= state.max_age_ns * REFRESH_SHARE:
+    if state is not None and not full and asked_ns - state.known_head_ns <= state.max_age_ns * REFRESH_SHARE:  # noqa: SIM102
         if token is None or _covers(state.head, token):
             return state
     with _lock_of(realm):
@@ -215,9 +204,9 @@ def _build(realm: str, kept: State | None) -> State:
         database_us = selectors.database_now_us()
     offset_us = 0 if database_us is None else database_us - clock_us()
     max_age_ns = int(row.staleness_s * 1e9)
-    if facts is None:
-        assert kept is not None
+    if facts is None and kept is not None:
         return State(head, kept.table, kept.critical, max_age_ns, asked_ns, offset_us)
+    assert facts is not None  # noqa: S101 - it was read above unless `kept` serves
     critical = frozenset(p.code for p in facts.permissions if p.critical)
     return State(head, compile_table(facts, cel.language()), critical, max_age_ns, asked_ns, offset_us)
 
@@ -278,25 +267,6 @@ def _below(realm_id: int, parent: str, ref: str) -> ResourceSnapshot:
     above = selectors.resource_facts(realm_id, [parent])[parent]
     chain = (*(n for n in above.chain if n.ref != ref), ResourceNodeFact(ref))
     return build_resource(ResourceFacts(ref, known=False, chain=chain))
-
-
-def asserted_teams(request: Request) -> list[str]:
-    """Refs of the teams an `override` key asserts; a bare name means `team:<name>`, as a token's group claim has it."""
-    if request.asserted != "override" or "teams" not in request.subject_properties:
-        return []
-    teams = request.subject_properties["teams"]
-    if not isinstance(teams, list) or not all(isinstance(t, str) for t in teams):
-        raise InvalidRequestError("subject.properties.teams must be a list of team ids")
-    return [t if ":" in t else f"team:{t}" for t in teams]
-
-
-def asserted_parent(request: Request) -> str | None:
-    if request.asserted == "ignore" or "parent" not in request.resource_properties:
-        return None
-    parent = request.resource_properties["parent"]
-    if not isinstance(parent, str) or ":" not in parent:
-        raise InvalidRequestError("resource.properties.parent must be written type:id")
-    return parent
 
 
 def _live(realm: str, requests: Sequence[Request], token: Token | None, at_us: int | None) -> Pinned:

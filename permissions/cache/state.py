@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from permissions.engine.compile import RoleTable
 from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot
+from permissions.engine.table import RoleTable
 from permissions.revisions import Head
 
 # Chosen: about 30 MB of subjects. Past it the dict starts anew, which costs a refill and never a wrong answer.
@@ -33,7 +33,9 @@ class State:
     resources: dict[str, ResourceSnapshot] = field(default_factory=dict)
 
     def keep(self, subjects: dict[str, SubjectSnapshot], resources: dict[str, ResourceSnapshot]) -> None:
-        for kept, new in ((self.subjects, subjects), (self.resources, resources)):
-            if len(kept) + len(new) > MAX_SNAPSHOTS:
-                kept.clear()  # type: ignore[attr-defined]
-            kept.update(new)  # type: ignore[attr-defined]
+        if len(self.subjects) + len(subjects) > MAX_SNAPSHOTS:
+            self.subjects.clear()
+        if len(self.resources) + len(resources) > MAX_SNAPSHOTS:
+            self.resources.clear()
+        self.subjects.update(subjects)
+        self.resources.update(resources)

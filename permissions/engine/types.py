@@ -19,9 +19,6 @@ Attributes = Mapping[str, Any]
 NO_ATTRIBUTES: Final[Attributes] = {}
 
 
-# -- what is asked, what is answered --------------------------------------------------------------------------------------
-
-
 @dataclass(slots=True)
 class Request:
     """One question. `asserted` says how the caller's properties meet stored attributes (semantics, "Conditions").
@@ -56,9 +53,6 @@ class Decision:
 
     def __bool__(self) -> bool:
         return self.allowed
-
-
-# -- the model of a realm, as rows ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +169,6 @@ class ResourceFacts:
     known: bool = True
     attributes: Attributes = field(default_factory=dict)
     chain: tuple[ResourceNodeFact, ...] = ()
-
-
-# -- the port of a condition language -----------------------------------------------------------------------------------------
 
 
 class Condition(Protocol):

@@ -43,9 +43,7 @@ def what_can(
         wanted = kind or (split_ref(permission)[0] if permission else "")
         return selectors.resource_refs(realm_id, kind=wanted)
 
-    pinned = reader.survey(
-        realm, subjects=lambda _: [request.subject], resources=resources, token=token, full=full, at_us=at_us
-    )
+    pinned = reader.survey(realm, subjects=lambda _: [request.subject], resources=resources, token=token, full=full, at_us=at_us)
     subject = pinned.subjects[request.subject]
     only = None if permission is None else [permission]
     found = []

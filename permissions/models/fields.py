@@ -49,7 +49,7 @@ def validate_name(value: str) -> None:
 def _depth(value: Any, limit: int) -> bool:
     """Whether `value` nests at most `limit` deep; iterative, so that a hostile depth cannot exhaust the stack."""
     level: list[Any] = [value]
-    for _ in range(limit + 1):
+    for _level in range(limit + 1):
         level = [
             child
             for item in level

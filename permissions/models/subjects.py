@@ -71,7 +71,7 @@ class TeamManager(models.Manager["Team"]):
 
 
 class Team(Subject):
-    objects = TeamManager()  # type: ignore[assignment]  # a narrower manager is the point of the proxy
+    objects = TeamManager()  # type: ignore[assignment, misc]  # a narrower manager is the point of the proxy
 
     class Meta:
         verbose_name = _("team")

@@ -23,9 +23,7 @@ class Command(AskingCommand):
 
     def handle(self, *_: Any, subject: str, permission: str, resource: str | None, context: str, realm: str, **__: Any) -> None:
         attributes = self.context_of(context)
-        decision = self.answered(
-            lambda: pdp.check(subject, permission, resource, context=attributes, realm=realm, full=True)
-        )
+        decision = self.answered(lambda: pdp.check(subject, permission, resource, context=attributes, realm=realm, full=True))
         word = "allowed" if decision else "denied"
         self.stdout.write(f"{word}: {decision.reason} (revision {decision.revision})")
         sys.exit(ALLOWED if decision else DENIED)

@@ -26,9 +26,7 @@ class Command(AskingCommand):
     def handle(self, *_: Any, subject: str, permission: str, resource: str | None, **options: Any) -> None:
         attributes = self.context_of(options["context"])
         explanation = self.answered(
-            lambda: pdp.explain(
-                subject, permission, resource, context=attributes, realm=options["realm"], full=True
-            )
+            lambda: pdp.explain(subject, permission, resource, context=attributes, realm=options["realm"], full=True)
         )
         decision = explanation.decision
         if options["json"]:

@@ -24,8 +24,6 @@ class Command(AskingCommand):
     def handle(self, *_: Any, permission: str, resource: str | None, **options: Any) -> None:
         attributes = self.context_of(options["context"])
         refs = self.answered(
-            lambda: pdp.who_can(
-                permission, resource, context=attributes, type=options["type"], realm=options["realm"], full=True
-            )
+            lambda: pdp.who_can(permission, resource, context=attributes, type=options["type"], realm=options["realm"], full=True)
         )
         self.print_page(refs, options["limit"], options["after"])

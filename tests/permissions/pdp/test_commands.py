@@ -19,11 +19,11 @@ def _office() -> None:
     apply(OFFICE)
 
 
-def run(*args: str, **options: object) -> tuple[int, str, str]:
+def run(*args: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     status = 0
     try:
-        call_command(*args, stdout=out, stderr=err, **options)
+        call_command(*args, stdout=out, stderr=err)
     except SystemExit as exit_:
         status = int(exit_.code or 0)
     return status, out.getvalue(), err.getvalue()

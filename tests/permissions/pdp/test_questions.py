@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from typing import Any
 
 import pytest
 
@@ -47,12 +48,13 @@ def test_a_malformed_question_is_refused_by_name(subject, permission, resource, 
 
 
 def test_a_context_of_the_wrong_shape_is_refused() -> None:
-    for context in (["mfa"], "mfa", 1):
+    wrong: list[Any] = [["mfa"], "mfa", 1]
+    for context in wrong:
         with pytest.raises(pdp.InvalidRequestError, match="context must be an object"):
             pdp.check("user:alice", "post:edit", context=context)
     with pytest.raises(pdp.InvalidRequestError, match="1001 entries"):
         pdp.check("user:alice", "post:edit", context={"ips": list(range(1001))})
-    deep: dict = {}
+    deep: dict[str, object] = {}
     for _ in range(50):
         deep = {"a": deep}
     with pytest.raises(pdp.InvalidRequestError, match="deeper"):
@@ -103,7 +105,7 @@ def test_a_future_instant_is_decided_by_todays_rows_and_a_past_one_is_refused() 
 
 
 def test_the_async_twins_answer_the_same() -> None:
-    async def ask() -> tuple:
+    async def ask() -> tuple[Any, ...]:
         return (
             await pdp.acheck("user:alice", "post:edit", "post:7"),
             await pdp.acheck_many([("user:charlie", "post:read")]),

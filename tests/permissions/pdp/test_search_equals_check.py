@@ -32,7 +32,7 @@ def _office() -> None:
 
 
 @pytest.mark.parametrize("context", [{}, {"mfa": True}])
-def test_who_can_lists_whom_check_allows(context: dict) -> None:
+def test_who_can_lists_whom_check_allows(context: dict[str, object]) -> None:
     for code in CODES:
         for resource in RESOURCES:
             expected = [s for s in SUBJECTS if pdp.check(s, code, resource, context=context)]
@@ -40,7 +40,7 @@ def test_who_can_lists_whom_check_allows(context: dict) -> None:
 
 
 @pytest.mark.parametrize("context", [{}, {"mfa": True}])
-def test_what_can_lists_what_check_allows(context: dict) -> None:
+def test_what_can_lists_what_check_allows(context: dict[str, object]) -> None:
     for subject in SUBJECTS:
         for resource in RESOURCES[1:]:
             expected = {c for c in CODES if pdp.check(subject, c, resource, context=context)}
