@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -73,7 +73,16 @@ def static_files(root: Path) -> Application:
     files = WhiteNoise(_not_found, prefix=STATIC, max_age=3600, add_headers_function=_no_guessing)
     if root.is_dir():
         files.add_files(str(root), prefix=STATIC)
-    return cast(Application, WsgiToAsgi(files))  # type: ignore[no-untyped-call]  # asgiref gives it no types
+
+    def closing(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        # asgiref (3.13) leaves what a WSGI application returns unclosed, an open file here.
+        answer = files(environ, start_response)
+        try:
+            yield from answer
+        finally:
+            getattr(answer, "close", lambda: None)()
+
+    return cast(Application, WsgiToAsgi(closing))  # type: ignore[no-untyped-call]  # asgiref gives it no types
 
 
 def build() -> Site:

@@ -14,10 +14,10 @@ def production_names_its_own(app_configs: Sequence[AppConfig] | None, **kwargs: 
     found: list[CheckMessage] = []
     if not settings.SECRET_KEY_NAMED:
         found.append(
-            Error(
+            Warning(
                 "SECRET_KEY is not set: the key kept in the site's own folder is used, which a second host would not have.",
-                hint="Set SECRET_KEY or SECRET_KEY_FILE.",
-                id="permsite.E001",
+                hint="Set SECRET_KEY or SECRET_KEY_FILE; `serve` does not start without it.",
+                id="permsite.W002",
             )
         )
     if settings.SERVERS_LAUNCHED:

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.chromium import browser, page  # noqa: F401 - fixtures of the pages' tests
 from tests.servers import INPUT, Servers
+from tests.settings import TEST_DATABASE
+
+if TYPE_CHECKING:
+    from tests.cast import Cast
+    from tests.live import LiveServer
 
 SERVERS = pytest.StashKey[Servers]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--second-database", action="store_true", help="only what is marked both_databases; with TEST_DATABASE=sqlite"
+    )
     parser.addoption(
         "--no-servers", action="store_true", help="start no database: for tests that touch none (the engine's, the launcher's)"
     )
@@ -26,9 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     controls = not servers.is_worker and bool(config.getoption("numprocesses", None))
     if controls:
         servers.start_cluster()
-    from django.conf import settings
-
-    servers.start_database(with_template=controls and settings.TEST_DATABASE == "postgresql")
+    servers.start_database(with_template=controls and TEST_DATABASE == "postgresql")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -37,10 +47,15 @@ def pytest_configure_node(node: object) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    from django.conf import settings
-
     servers = config.stash.get(SERVERS, None)
-    return [f"database: {settings.TEST_DATABASE}", *(servers.notes if servers else [])]
+    return [f"database: {TEST_DATABASE}", *(servers.notes if servers else [])]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--second-database"):
+        others = [item for item in items if item.get_closest_marker("both_databases") is None]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +85,39 @@ def cluster_url(servers: Servers) -> str:
 def key_prefix(servers: Servers) -> str:
     """For every key and channel of one test on a server that others use too."""
     return f"test:{servers.worker_id}:{uuid.uuid4().hex}:"
+
+
+@pytest.fixture(scope="session")
+def static_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The static files, collected once a session: a clone's own folder may be stale or missing."""
+    from django.core.management import call_command
+    from django.test import override_settings
+
+    folder = tmp_path_factory.mktemp("static")
+    with override_settings(STATIC_ROOT=folder):
+        call_command("collectstatic", interactive=False, verbosity=0)
+    return folder
+
+
+@pytest.fixture
+def live_server_asgi(transactional_db: None, static_root: Path, settings: Any) -> Iterator[LiveServer]:
+    """The whole site over HTTP, at `.url`; what the test commits, the server sees."""
+    from permissions import pdp
+    from tests import live
+
+    pdp.reset()
+    settings.STATIC_ROOT = static_root
+    server = live.start(settings)
+    yield server
+    server.stop()
+    pdp.reset()
+
+
+@pytest.fixture
+def cast(db: None) -> Cast:
+    """alice, bob and charlie in the realm `default`."""
+    from permissions import pdp
+    from tests import cast as people
+
+    pdp.reset()
+    return people.assemble()

@@ -16,11 +16,11 @@ from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pytest
-from django.conf import settings
 from django.db import connection, connections
 from pytest_django.plugin import blocking_manager_key
 
 from permsite.launcher import Launcher, Server
+from tests.settings import TEST_DATABASE
 
 TEMPLATE = "permsite_template"
 INPUT = "permsite_servers"  # what the controller tells its workers
@@ -42,7 +42,7 @@ class Servers:
         self._folder = tempfile.TemporaryDirectory(prefix="permsite-tests-")
 
     def start_database(self, *, with_template: bool) -> None:
-        if settings.TEST_DATABASE == "sqlite":
+        if TEST_DATABASE == "sqlite":
             # A file, since a live server's threads could not share one in memory.
             use_database(NAME="", TEST={"NAME": str(Path(self._folder.name) / "test.sqlite3")})
             return

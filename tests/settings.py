@@ -15,8 +15,8 @@ for _name in ("SECRET_KEY_FILE", "SECRET_KEY_FALLBACKS", "AUDIT_KEY", "SUPERUSER
     os.environ.pop(_name, None)
 os.environ["SECRET_KEY"] = "for-tests-only-" + "k" * 50
 
-from permsite.settings import *  # noqa: F403
-from permsite.settings import ALLOWED_HOSTS, database
+from permsite.settings import *  # noqa: E402, F403 - read after the environment is put right
+from permsite.settings import ALLOWED_HOSTS, database  # noqa: E402 - the same
 
 TEST_DATABASE = os.environ.get("TEST_DATABASE", "postgresql")
 if TEST_DATABASE not in {"postgresql", "sqlite"}:

@@ -1,0 +1,93 @@
+"""Log lines: one JSON object each, with the request's id, and without secrets."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+
+import pytest
+
+from permsite import logging as ours
+
+
+@pytest.fixture
+def logged():
+    """A logger of ours and a function that gives its last line as an object."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(ours.JSONFormatter())
+    handler.addFilter(ours.SecretsFilter())
+    logger = logging.getLogger("tests.logged")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.propagate = False
+    yield logger, lambda: json.loads(stream.getvalue().splitlines()[-1])
+    logger.removeHandler(handler)
+
+
+def test_a_line_says_when_how_bad_who_and_what(logged):
+    logger, last = logged
+    logger.warning("loaded %s roles", 67, extra={"realm": "default"})
+    line = last()
+    assert line["event"] == "loaded 67 roles" and line["level"] == "warning" and line["realm"] == "default"
+    assert line["time"].endswith("+00:00") and line["logger"] == "tests.logged" and "request_id" not in line
+
+
+def test_a_line_carries_the_id_of_the_request_it_was_written_for(logged):
+    logger, last = logged
+    reset = ours.request_id.set("r-1")
+    logger.info("asked")
+    ours.request_id.reset(reset)
+    assert last()["request_id"] == "r-1"
+
+
+def test_an_exception_is_part_of_its_line(logged):
+    logger, last = logged
+    try:
+        raise ValueError("password=hunter2")
+    except ValueError:
+        logger.exception("failed")
+    line = last()
+    assert "ValueError" in line["exception"] and "hunter2" not in line["exception"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ps_abcd1234_" + "S3cret-key_part" * 3,
+        "Authorization: Bearer S3cretS3cret",
+        "connecting to redis://default:S3cret@cache:6379/0",
+        "postgresql://permsite:S3cret@db/permsite failed",
+        '{"password": "S3cret"}',
+        "secret_key='S3cret'",
+        "Cookie: sessionid=S3cret",
+    ],
+)
+def test_a_secret_never_leaves(logged, text):
+    logger, last = logged
+    logger.info("got %s", text, extra={"detail": text})
+    assert "S3cret" not in json.dumps(last())
+
+
+def test_what_is_no_secret_stays(logged):
+    logger, last = logged
+    logger.info("user:alice may post:edit on channel:9 at https://permsite.example.org/x")
+    assert last()["event"] == "user:alice may post:edit on channel:9 at https://permsite.example.org/x"
+
+
+def test_a_terminal_gets_lines_for_people():
+    record = logging.makeLogRecord({"levelname": "ERROR", "msg": "it broke", "exc_info": None, "created": 0})
+    shown = ours.ConsoleFormatter().format(record)
+    assert "00:00:00" in shown and "error" in shown and "it broke" in shown and "{" not in shown
+
+
+def test_the_configuration_is_one_that_logging_takes():
+    from logging import config
+
+    for on_terminal in (True, False):
+        chosen = ours.configuration(level="INFO", on_terminal=on_terminal)
+        assert config.DictConfigurator(chosen).config["root"]["level"] == "INFO"
+        assert chosen["handlers"]["stderr"]["filters"] == ["secrets"]
+    assert sys.stderr is not None
