@@ -186,7 +186,7 @@ def position(realm: str) -> tuple[int, str, int, int] | None:
 
 
 def refresh(realm: str) -> None:
-    """Asks for the newest revision where memory may not answer for it; `position` knows it afterwards. Raises what a check raises."""
+    """Asks for the newest revision where memory may not answer for it; `position` knows it then. Raises what a check raises."""
     reader.pin(realm, [])
 
 

@@ -7,11 +7,14 @@ which a check asks for the head again (0.2 s of 0.5 s).
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import hmac
+import logging
 import time
 from dataclasses import dataclass
 from typing import Final, Literal, cast
+from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
@@ -19,10 +22,12 @@ from django.db.models.functions import Now
 
 from permissions import pdp, revisions
 from permissions.engine import keys
-from permissions.engine.reasons import Unavailable
+from permissions.engine.reasons import InvalidRequestError, Unavailable
 from permissions.engine.types import Asserted
 from permissions.models import ApiKey
 from permissions.selectors import to_us
+
+log = logging.getLogger("permissions.identity")
 
 # Chosen: some 10 MB. Past it the memory starts anew, which costs one statement a key.
 MAX_REMEMBERED: Final = 10_000
@@ -52,6 +57,7 @@ class _Remembered:
 
 # By digest, never by the key itself: what is remembered must be worth nothing to whoever reads the memory of this process.
 _remembered: dict[str, _Remembered] = {}
+_running: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Task[Caller | None]]] = WeakKeyDictionary()
 
 
 def warm(header: str) -> Caller | None:
@@ -71,12 +77,13 @@ def resolve(header: str) -> Caller | None:
     digest = keys.digest_of(presented.plain)
     # An open transaction may see a revoke that no other does; what it reads is neither taken from the memory nor kept in it.
     alone = connection.in_atomic_block
-    caller = None if alone else _recall(digest)
+    caller = None if alone else _recall_fresh(digest)
     if caller is not None:
         return caller
     try:
         found = _read(presented.prefix, digest)
     except (DatabaseError, InterfaceError) as error:
+        log.warning("the database did not answer a look-up of a key: %s", type(error).__name__)
         raise Unavailable("the database does not answer", retry_after_s=1.0) from error
     if found is None:
         return None
@@ -88,9 +95,28 @@ def resolve(header: str) -> Caller | None:
 
 
 async def aresolve(header: str) -> Caller | None:
-    if keys.parse(header) is None:
+    """One look-up at a time for each key: whoever finds it running waits for it, and takes what it left in memory.
+
+    The memory of all callers ages at the same moment; without this a thousand of them would queue for threads at once.
+    """
+    presented = keys.parse(header)
+    if presented is None:
         return None
-    return await sync_to_async(_resolve_in_thread)(header)
+    running = _running.setdefault(asyncio.get_running_loop(), {})
+    digest = keys.digest_of(presented.plain)
+    other = running.get(digest)
+    if other is not None:
+        await asyncio.wait([other])  # its fault is not ours, and our cancellation not its
+        caller = _recall(digest)
+        if caller is not None:
+            return caller
+    task = asyncio.ensure_future(sync_to_async(_resolve_in_thread)(header))
+    running[digest] = task
+    try:
+        return await task
+    finally:
+        if running.get(digest) is task:
+            del running[digest]
 
 
 def _resolve_in_thread(header: str) -> Caller | None:
@@ -112,6 +138,18 @@ def _recall(digest: str) -> Caller | None:
     if found.until_us is not None and time.time_ns() // 1_000 >= found.until_us:
         return None
     return found.caller
+
+
+def _recall_fresh(digest: str) -> Caller | None:
+    """As remembered, once it is known where the realm stands: asking for its head costs less than reading the key again."""
+    found = _remembered.get(digest)
+    if found is None:
+        return None
+    try:
+        pdp.refresh(found.caller.realm)
+    except InvalidRequestError:  # the realm is gone, and its keys with it
+        return None
+    return _recall(digest)
 
 
 def _read(prefix: str, digest: str) -> _Remembered | None:

@@ -166,8 +166,22 @@ def test_another_write_of_the_realm_only_makes_it_read_again(django_assert_num_q
     with permission_write("default", SYSTEM):
         Subject.objects.filter(ref="user:charlie").update(active=False)
     assert keys.warm(header) is None
+    pdp.check("user:alice", "post:read")
     with django_assert_num_queries(1):
         assert keys.resolve(header) is not None
+    with django_assert_num_queries(0):
+        assert keys.resolve(header) is not None
+
+
+def test_when_memory_is_too_old_only_the_head_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    header = warmed(issue())
+    age(monkeypatch, 0.21)
+    assert keys.warm(header) is None
+    with django_assert_num_queries(1):
+        assert keys.resolve(header) is not None
+    assert keys.warm(header) is not None
 
 
 def test_an_expired_key_is_nobody() -> None:
@@ -233,3 +247,70 @@ def test_the_async_twin_says_the_same() -> None:
     found = asyncio.run(ask())
     assert found == [keys.resolve(key.plain), None, None]
     assert found[0] is not None
+
+
+def test_a_thousand_callers_at_once_are_one_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = warmed(issue())
+    age(monkeypatch, 0.21)
+    real, looked_up = keys.resolve, []
+
+    def counted(sent: str) -> keys.Caller | None:
+        looked_up.append(sent)
+        return real(sent)
+
+    monkeypatch.setattr(keys, "resolve", counted)
+
+    async def all_of_them() -> list[keys.Caller | None]:
+        return await asyncio.gather(*(keys.aresolve(header) for _ in range(1_000)))
+
+    assert None not in asyncio.run(all_of_them())
+    assert looked_up == [header]
+
+
+def test_a_fault_or_a_cancelled_look_up_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = warmed(issue())
+    age(monkeypatch, 0.21)
+    real, faults = keys.resolve, [Unavailable("gone")]
+
+    def fails_once(sent: str) -> keys.Caller | None:
+        if faults:
+            raise faults.pop()
+        return real(sent)
+
+    monkeypatch.setattr(keys, "resolve", fails_once)
+
+    async def ask() -> list[keys.Caller | BaseException | None]:
+        first = asyncio.ensure_future(keys.aresolve(header))
+        others = [asyncio.ensure_future(keys.aresolve(header)) for _ in range(3)]
+        found = await asyncio.gather(first, *others, return_exceptions=True)
+        leaving = asyncio.ensure_future(keys.aresolve("Bearer " + new_key().plain))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        return [*found, *await asyncio.gather(leaving, keys.aresolve(header), return_exceptions=True)]
+
+    first, *others, cancelled, last = asyncio.run(ask())
+    assert isinstance(first, Unavailable)
+    assert all(isinstance(caller, keys.Caller) for caller in [*others, last])
+    assert isinstance(cancelled, asyncio.CancelledError)
+
+
+def test_a_joined_look_up_never_outlives_a_revoke(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The revoke commits while another request's look-up is on its way back; whoever waited for it must see the revoke."""
+    header = warmed(issue())
+    age(monkeypatch, 0.21)
+    real = keys.resolve
+
+    def revoked_behind(sent: str) -> keys.Caller | None:
+        caller = real(sent)
+        if caller is not None:
+            revoke()
+        return caller
+
+    monkeypatch.setattr(keys, "resolve", revoked_behind)
+
+    async def ask() -> list[keys.Caller | None]:
+        return await asyncio.gather(*(keys.aresolve(header) for _ in range(3)))
+
+    first, *others = asyncio.run(ask())
+    assert first is not None  # it asked before the revoke
+    assert others == [None, None]
