@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from permissions.engine.names import split_ref
-from permissions.engine.reasons import InvalidRequestError
-from permissions.engine.types import Asserted, Attributes, Request
+from permissions.engine.types import Asserted, Attributes, ConditionError, Request
 
-# From semantics: an evaluation has no cost limit of its own, so what a macro can walk is bounded instead.
-MAX_ENTRIES: Final = 1_000
-# Chosen: far deeper than any real document, and far from where converting a value recursively could exhaust a stack.
-MAX_DEPTH: Final = 32
+# Chosen: far deeper than any real document, and far from where converting a value recursively could exhaust a stack. Stored
+# attributes come here without having passed `questions.py`, and stand one level deeper than there.
+MAX_DEPTH: Final = 40
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -38,10 +36,10 @@ def names_of(
     subject_attributes: Attributes,
     resource_attributes: Attributes,
 ) -> dict[str, Any]:
-    """The names of one evaluation of `code`: that asked for, or one that it requires."""
+    """The names of one evaluation of `code`: that asked for, or one that it requires. Raises ConditionError."""
     asserted = request.asserted
     resource = request.resource if request.resource is not None else f"realm:{realm}"
-    return {
+    names = {
         "subject": _entity(request.subject, merged(subject_attributes, request.subject_properties, asserted)),
         "resource": _entity(resource, merged(resource_attributes, request.resource_properties, asserted)),
         "permission": code,
@@ -50,6 +48,8 @@ def names_of(
         "context": request.context,
         "now": _EPOCH + dt.timedelta(microseconds=now_us),
     }
+    _check_exact(names)
+    return names
 
 
 def _entity(ref: str, attributes: Attributes) -> dict[str, Any]:
@@ -57,33 +57,17 @@ def _entity(ref: str, attributes: Attributes) -> dict[str, Any]:
     return {"type": kind, "id": ident, "ref": ref, "attributes": attributes}
 
 
-def check_brought(request: Request) -> None:
-    """Refuse what a caller brings beyond the bounds: at most 1,000 entries in a list or map, at most 32 levels.
-
-    Raises InvalidRequestError naming the place; the answer at a door is 400.
-    """
-    for where, value in (
-        ("context", request.context),
-        ("subject.properties", request.subject_properties),
-        ("resource.properties", request.resource_properties),
-        ("action.properties", request.action_properties),
-    ):
-        if value:
-            _check_size(value, where)
-
-
-def _check_size(value: Any, where: str) -> None:
-    todo: list[tuple[Any, str, int]] = [(value, where, 1)]
+def _check_exact(value: Any) -> None:
+    """Raises ConditionError for what a condition could not compare exactly: CEL would turn a whole number beyond 64 bits into the
+    nearest double, and two different ones could then be equal."""
+    todo = [(value, 0)]
     while todo:
-        item, place, depth = todo.pop()
-        if isinstance(item, Mapping):
-            parts: list[tuple[str, Any]] = [(f"{place}.{key}", part) for key, part in item.items()]
-        elif isinstance(item, list | tuple):
-            parts = [(f"{place}[{n}]", part) for n, part in enumerate(item)]
-        else:
-            continue
-        if len(parts) > MAX_ENTRIES:
-            raise InvalidRequestError(f"{place[:200]} has {len(parts)} entries; at most {MAX_ENTRIES} are allowed")
-        if depth > MAX_DEPTH:
-            raise InvalidRequestError(f"{where} is nested deeper than {MAX_DEPTH} levels")
-        todo.extend((part, name, depth + 1) for name, part in parts)
+        item, depth = todo.pop()
+        if isinstance(item, int):
+            if not -(2**63) <= item < 2**63:
+                raise ConditionError("an attribute is a whole number beyond 64 bits")
+        elif isinstance(item, Mapping | list | tuple):
+            if depth == MAX_DEPTH:
+                raise ConditionError(f"an attribute is nested deeper than {MAX_DEPTH} levels")
+            parts = item.values() if isinstance(item, Mapping) else item
+            todo.extend((part, depth + 1) for part in parts)

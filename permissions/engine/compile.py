@@ -7,7 +7,7 @@ or another role of the same subject, may still give the code by a way that does 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from permissions.engine import platform
@@ -50,11 +50,20 @@ def compile_table(model: ModelFacts, language: ConditionLanguage, previous: Role
         roles=roles,
         everyone=_everyone(model.everyone),
         required=required,
-        quick={code: (n >> 3, 1 << (n & 7)) for n, code in enumerate(index.codes) if code not in required},
+        # In a suspended realm nothing is quick.
+        quick=dict(_places(index.codes, required)) if not model.suspended else {},
+        is_uniform=not model.type_combining,
+        is_plain_realm=model.combining == "deny_overrides",
         obligations={fact.name: fact.obligations for fact in model.roles if fact.obligations},
         role_facts=role_facts,
         group_facts=group_facts,
     )
+
+
+def _places(codes: Iterable[str], required: Container[str]) -> Iterator[tuple[str, tuple[int, int]]]:
+    for n, code in enumerate(codes):
+        if code not in required:
+            yield code, (n >> 3, 1 << (n & 7))
 
 
 def _everyone(bindings: Iterable[BindingFact]) -> dict[str, Holdings]:

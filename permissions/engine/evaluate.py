@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from permissions.engine import reasons
 from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot
-from permissions.engine.table import Holdings, RoleTable
+from permissions.engine.table import RoleSet, RoleTable
 from permissions.engine.types import Decision, Request
 from permissions.engine.walk import Walk
 
@@ -28,52 +28,59 @@ def evaluate(
 ) -> Decision:
     """Decide. `subject` must be younger than its `until_us` at `now_us`; `resource` is None where the request names none."""
     place = table.quick.get(request.permission)
-    if place is not None and subject.is_plain and not superuser_allowed and not table.model.suspended:
-        answer = _plain(table, subject, resource, place)
-        if answer is not None:
-            return answer
+    if place is not None and subject.is_plain and not superuser_allowed:
+        if resource is None:
+            is_plain = table.is_plain_realm
+        else:
+            is_plain = not resource.open_from and (
+                table.is_plain_realm if table.is_uniform else table.combining_of(resource.type) == "deny_overrides"
+            )
+        if is_plain:
+            answer = _plain(table, subject, resource, place)
+            if answer is not None:
+                return answer
     return Walk(table, subject, resource, request, now_us).decide(request.permission, superuser_allowed=superuser_allowed)
 
 
-def _plain(  # noqa: PLR0912 - the warm path: here a call costs more than a branch
+def _plain(
     table: RoleTable, subject: SubjectSnapshot, resource: ResourceSnapshot | None, place: tuple[int, int]
 ) -> Decision | None:
     """The answer where role sets alone decide, else None."""
-    everyone = table.everyone.get(subject.type)
-    if everyone is None:
-        holders: tuple[Holdings, ...] = (subject,)
-    elif everyone.lines:
-        return None
-    else:
-        holders = (subject, everyone)
-    if resource is None:
-        if table.model.combining != "deny_overrides":
-            return None
-    elif resource.open_from or table.combining_of(resource.type) != "deny_overrides":
-        return None
     byte, bit = place
     allowed = 0
-    memo = table.memo
-    for holder in holders:
-        roles = holder.realm_roles
-        if roles is not None:
-            masks = memo.get(roles) or table.masks(roles)
+    roles = subject.realm_roles
+    if roles is not None:
+        masks = table.memo.get(roles) or table.masks(roles)
+        if masks.special[byte] & bit:
+            return None
+        allowed = masks.allow[byte] & bit
+    if (resource is not None and subject.scopes) or table.everyone:
+        others = _other_role_sets(table, subject, resource)
+        if others is None:
+            return None
+        for roles in others:
+            masks = table.masks(roles)
             if masks.special[byte] & bit:
                 return None
             allowed |= masks.allow[byte] & bit
-        if resource is not None and holder.scopes:
-            scopes = holder.scopes
-            for node in resource.nodes:
-                roles = scopes.get(node)
-                if roles is not None:
-                    masks = memo.get(roles) or table.masks(roles)
-                    if masks.special[byte] & bit:
-                        return None
-                    allowed |= masks.allow[byte] & bit
     if allowed:
         return Decision(True, reasons.GRANTED)
     # What is out of its window gives nothing, yet it may be the reason.
     return None if subject.apart else Decision(False, reasons.NO_GRANT)
+
+
+def _other_role_sets(table: RoleTable, subject: SubjectSnapshot, resource: ResourceSnapshot | None) -> list[RoleSet] | None:
+    """Those beside the subject's own at the realm; None where everyone holds something that is no role set."""
+    nodes = resource.nodes if resource is not None else ()
+    found = [subject.scopes[node] for node in nodes if node in subject.scopes]
+    everyone = table.everyone.get(subject.type)
+    if everyone is not None:
+        if everyone.lines:
+            return None
+        if everyone.realm_roles is not None:
+            found.append(everyone.realm_roles)
+        found += [everyone.scopes[node] for node in nodes if node in everyone.scopes]
+    return found
 
 
 def allowed_codes(  # noqa: PLR0917 - the same positions as evaluate, then the codes

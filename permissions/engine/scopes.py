@@ -6,6 +6,7 @@ or end of anything its snapshot consulted: from then on it must be built again.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -39,7 +40,8 @@ class SubjectSnapshot(Holdings):
     ) -> None:
         super().__init__(holdings.realm_roles, holdings.scopes, holdings.lines, holdings.apart)
         self.ref = facts.ref
-        self.type = split_ref(facts.ref)[0]
+        # Interned: a text of its own for each of 100,000 subjects would be 53 bytes each.
+        self.type = sys.intern(split_ref(facts.ref)[0])
         # Teams that an `override` key asserts make an unknown subject known for that request.
         self.known = facts.known or bool(facts.memberships)
         self.is_active = facts.active and not facts.locked

@@ -201,7 +201,8 @@ class RoleTable:
     """A realm's model, compiled. `model` is what it was compiled from.
 
     `required`: code -> all codes it requires, directly or not, itself left out; only codes that require any are in it.
-    `quick`: code -> (byte, bit) of the codes that require nothing.
+    `quick`: code -> (byte, bit) of the codes that require nothing. `is_uniform`: no type has a combining of its own.
+    `is_plain_realm`: the realm's is deny_overrides.
     """
 
     model: ModelFacts
@@ -211,6 +212,8 @@ class RoleTable:
     everyone: Mapping[str, Holdings]
     required: Mapping[str, tuple[str, ...]]
     quick: Mapping[str, tuple[int, int]]
+    is_uniform: bool
+    is_plain_realm: bool
     obligations: Mapping[str, tuple[Attributes, ...]]
     role_facts: Mapping[str, RoleFact]
     group_facts: Mapping[str, GroupFact]

@@ -352,16 +352,16 @@ class Walk:
         return joined
 
     def _evaluate(self, condition: Condition) -> Outcome:
-        if self._names is None:
-            self._names = names_of(
-                self.request,
-                self.table.index.codes[self._n],
-                self.now_us,
-                realm=self.table.model.realm,
-                subject_attributes=self.subject.attributes,
-                resource_attributes=self.resource.attributes if self.resource is not None else NO_ATTRIBUTES,
-            )
         try:
+            if self._names is None:
+                self._names = names_of(
+                    self.request,
+                    self.table.index.codes[self._n],
+                    self.now_us,
+                    realm=self.table.model.realm,
+                    subject_attributes=self.subject.attributes,
+                    resource_attributes=self.resource.attributes if self.resource is not None else NO_ATTRIBUTES,
+                )
             return Outcome.TRUE if condition.evaluate(self._names) else Outcome.FALSE
         except ConditionError:
             return Outcome.ERROR

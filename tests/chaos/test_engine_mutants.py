@@ -1,6 +1,6 @@
 """The properties are worth something only if they see a wrong engine: each fault seeded here must be caught by them.
 
-A fault is one replacement in a copy of the engine's source. Records, reasons and texts stay the real ones, so that worlds fit both.
+A fault is one replacement in a copy of the engine's source. Records, reasons and texts stay the real ones, so worlds fit both.
 """
 
 from __future__ import annotations
