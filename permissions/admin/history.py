@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy
 from permissions import audit
 from permissions.admin.asker import asker, current_realm
 from permissions.admin.base import GuardedAdmin
+from permissions.admin.lists import short
 from permissions.admin.paging import page_of
 from permissions.models import AuditEvent, Realm
 
@@ -64,7 +65,7 @@ def shown(value: Any) -> str:
 @admin.register(AuditEvent)
 class AuditEventAdmin(GuardedAdmin):
     noun = "audit"
-    list_display = ("seq", "at", "actor", "action", "object_type", "object_id", "revision", "reason")
+    list_display = ("seq", "moment", "actor", "action", "object_id", "revision", "reason")
     list_display_links = ("seq", "action")
     list_filter = ("action", "actor_kind", ("at", admin.DateFieldListFilter))
     search_fields = ("actor", "object_id", "reason", "request_id")
@@ -78,6 +79,10 @@ class AuditEventAdmin(GuardedAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return admin.ModelAdmin.get_queryset(self, request).filter(realm_name=current_realm(request).name)
+
+    @admin.display(description=gettext_lazy("at (UTC)"), ordering="at")
+    def moment(self, obj: Any) -> str:
+        return short(obj.at)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

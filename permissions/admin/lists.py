@@ -96,13 +96,14 @@ def validity(obj: Any) -> Any:
     """What the window of an object means now, in words."""
     now = timezone.now()
     if obj.valid_from is not None and obj.valid_from > now:
-        return _("from %(moment)s") % {"moment": _short(obj.valid_from)}
+        return _("from %(moment)s") % {"moment": short(obj.valid_from)}
     if obj.valid_until is None:
         return _("without an end")
     if obj.valid_until <= now:
-        return _("ended %(moment)s") % {"moment": _short(obj.valid_until)}
-    return _("until %(moment)s") % {"moment": _short(obj.valid_until)}
+        return _("ended %(moment)s") % {"moment": short(obj.valid_until)}
+    return _("until %(moment)s") % {"moment": short(obj.valid_until)}
 
 
-def _short(moment: dt.datetime) -> str:
-    return moment.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+def short(moment: dt.datetime) -> str:
+    """To the minute, in UTC, alike in every language."""
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M")

@@ -56,7 +56,9 @@ class ServiceAdmin(GuardedAdmin):
         draft = self.draft(request, form, formsets)
         request._permsite_places = draft.places  # type: ignore[attr-defined]
         saved = self.write(request, write, stored, draft)
+        # What follows (messages, redirects, rights on the new object) reads the instance: let it be what is stored.
         form.instance.pk = saved.pk
+        form.instance.refresh_from_db()
 
     if TYPE_CHECKING:
         # Each subclass has its own: what the form says, the one service that creates or changes, the one that deletes.

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponseBase
-from django.urls import URLPattern, path
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext_lazy as _
 
 from permissions.admin import check_box, panels
@@ -99,6 +99,16 @@ class SubjectAdmin(HolderAdmin):
                 ("apikey", "subject"): ["subject", "team"],
             }.get(wanted, ["subject"])
         return ["subject"]
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        """A field that names a subject may name a team, and links here: a team has a page of its own."""
+        if request.method == "GET" and object_id is not None and object_id.isdecimal() and len(object_id) < 19:
+            if Team.objects.filter(pk=int(object_id)).exists():
+                there = reverse("admin:permissions_team_change", args=[object_id])
+                return HttpResponseRedirect(f"{there}?{request.GET.urlencode()}" if request.GET else there)
+        return super().changeform_view(request, object_id, form_url, extra_context)
 
     @admin.display(description=_("role bindings"), ordering="bindings_n")
     def binding_count(self, obj: Any) -> int:
