@@ -47,9 +47,8 @@ def permission_create(*, actor: Actor, realm: Realm, spec: PermissionSpec, reaso
         mistakes.refuse()
         if Permission.objects.filter(realm=write.realm, code=spec.code).exists():
             raise Conflict(f"permission {names.shown(spec.code)} exists already; naming a code anywhere registers it")
-        row = store_permissions(write, [Item(spec)])[spec.code]
-        refuse_cycles(write.realm, REQUIREMENTS, [row.pk])
-    return row
+        refuse_cycles(write.realm, REQUIREMENTS, {spec.code: spec.requires})
+        return store_permissions(write, [Item(spec)])[spec.code]
 
 
 def permission_update(
@@ -69,8 +68,8 @@ def permission_update(
             _refuse_used_code(write.realm, code, "renamed")
             if Permission.objects.filter(realm=write.realm, code=spec.code).exists():
                 raise Conflict(f"permission {names.shown(spec.code)} exists already")
+        refuse_cycles(write.realm, REQUIREMENTS, {code: spec.requires})
         store_permissions(write, [Item(spec, before, row)])
-        refuse_cycles(write.realm, REQUIREMENTS, [row.pk])
     return row
 
 

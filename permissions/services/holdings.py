@@ -76,7 +76,7 @@ class Chains:
 class Holdings:
     """A subject's lines, read once. Read before the write, it stays the answer to what the author held before it.
 
-    `everyone` False leaves out what comes from `type:*`: nobody in particular was given that.
+    `everyone` False leaves out what `type:*` is given, since nobody in particular was; what it is denied still counts.
     """
 
     def __init__(self, realm: Realm, ref: str, *, everyone: bool = True) -> None:
@@ -87,8 +87,8 @@ class Holdings:
         self.is_active = self.facts.known and self.facts.active and not self.facts.locked
         self._ways = ways_up(ref, self.facts.memberships)
         bindings: list[BindingFact] = [b for b in self.facts.bindings if b.holder in self._ways]
-        if everyone:
-            bindings += everyone_bindings(realm, ref)
+        bindings += everyone_bindings(realm, ref)
+        self._with_everyone = everyone
         self._bindings = bindings if self.is_active else []
         self._contents = role_contents(realm, {b.role for b in self._bindings if b.role is not None})
         self.chains = Chains(realm)
@@ -143,7 +143,7 @@ class Holdings:
                 continue
             tier = self._tier(binding)
             denies += [Denied(pattern, (place, tier)) for pattern in self._denied(binding)]
-            if place < open_from:
+            if place < open_from or (tier == 0 and not self._with_everyone):
                 continue
             for window in self._windows(binding):
                 lines += [

@@ -11,7 +11,7 @@ from permissions.bundle.schema import canonical
 from permissions.bundle.specs import Bundle, PermissionSpec, ResourceSpec, Spec, SubjectSpec, TeamSpec
 from permissions.engine import names
 from permissions.models import Membership, Permission, PermissionGroup, Resource, Role, RoleBinding, Subject
-from permissions.services.cycles import REQUIREMENTS, RESOURCES, ROLES, TEAMS, Graph, refuse_cycles
+from permissions.services.cycles import REQUIREMENTS, RESOURCES, ROLES, TEAMS, Graph, edges_of, refuse_cycles
 from permissions.services.specs import SECTIONS, binding_spec, bindings_with_names, parts
 from permissions.services.stores.bindings import store_bindings
 from permissions.services.stores.catalog import rows_by, store_groups, store_permissions, store_roles
@@ -119,6 +119,10 @@ def load(write: Write, changes: Sequence[Change], places: Places, mistakes: Mist
             by_section[change.section].append(change)
     for section in _TABLE:
         made = [change for change in by_section[section] if change.kind != "remove"]
+        if made and section in _GRAPH:
+            refuse_cycles(
+                write.realm, _GRAPH[section], {change.id: edges_of(change.after) for change in made if change.after is not None}
+            )
         if made:
             _store(write, section, made, places, progress)
     _bindings(write, by_section["bindings"], places, progress)
@@ -130,7 +134,6 @@ def load(write: Write, changes: Sequence[Change], places: Places, mistakes: Mist
 
 def _store(write: Write, section: str, changes: Sequence[Change], places: Places, progress: Progress | None) -> None:
     model, key, _ = _TABLE[section]
-    stored: list[int] = []
     for start in range(0, len(changes), STEP):
         step = changes[start : start + STEP]
         # Read at each step: a line of the step before may have named one of these, and so made its row.
@@ -139,11 +142,9 @@ def _store(write: Write, section: str, changes: Sequence[Change], places: Places
             Item(change.after, change.before or _bare(change, known), known.get(change.id), places.get(id(change.after), ""))
             for change in step
         ]
-        stored += [row.pk for row in _STORE[section](write, items).values()]
+        _STORE[section](write, items)
         if progress is not None:
             progress(section, start + len(step), len(changes))
-    if section in _GRAPH:
-        refuse_cycles(write.realm, _GRAPH[section], stored)
 
 
 def _bare(change: Change, known: Mapping[str, Any]) -> Spec | None:

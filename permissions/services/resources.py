@@ -7,7 +7,7 @@ from permissions.engine import names
 from permissions.errors import Conflict, NotFound
 from permissions.models import Realm, Resource, RoleBinding
 from permissions.services.administrators import keeps_administrator
-from permissions.services.cycles import RESOURCES, refuse_cycles
+from permissions.services.cycles import RESOURCES, edges_of, refuse_cycles
 from permissions.services.gifts import Touch
 from permissions.services.guards import require
 from permissions.services.handing_out import handing_out
@@ -38,9 +38,7 @@ def resource_create(*, actor: Actor, realm: Realm, spec: ResourceSpec, reason: s
         _judged(spec)
         if Resource.objects.filter(realm=write.realm, ref=spec.id).exists():
             raise Conflict(f"resource {names.shown(spec.id)} exists already; naming one as a scope or a parent makes it known")
-        row = store_resources(write, [Item(spec)])[spec.id]
-        refuse_cycles(write.realm, RESOURCES, [row.pk])
-    return row
+        return store_resources(write, [Item(spec)])[spec.id]
 
 
 def resource_update(
@@ -53,6 +51,7 @@ def resource_update(
         scopes = [ref, spec.parent] if spec.parent != before.parent else [ref]
         require(write, "resource", "change", scopes)
         _judged(spec)
+        refuse_cycles(write.realm, RESOURCES, {ref: edges_of(spec)})
         touch = Touch(nodes={ref, spec.id}, scopes={ref, spec.id})
         if spec.id != ref:
             if Resource.objects.filter(realm=write.realm, ref=spec.id).exists():
@@ -60,7 +59,6 @@ def resource_update(
             touch.holders = set(RoleBinding.objects.filter(scope=row).values_list("subject__ref", flat=True))
         with keeps_administrator(write), handing_out(write, touch):
             store_resources(write, [Item(spec, before, row)])
-            refuse_cycles(write.realm, RESOURCES, [row.pk])
     return row
 
 

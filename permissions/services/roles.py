@@ -57,10 +57,9 @@ def role_update(*, actor: Actor, realm: Realm, name: str, spec: RoleSpec, reason
         _judged(write.realm, spec)
         if spec.name != name:
             _refuse_taken(write.realm, spec.name)
+        refuse_cycles(write.realm, ROLES, {name: spec.inherits})
         with keeps_administrator(write), handing_out(write, Touch(roles={row.pk})):
             store_roles(write, [Item(spec, before, row)])
-            # Before the pictures are compared: a circle makes what the roles give ambiguous.
-            refuse_cycles(write.realm, ROLES, [row.pk])
     return row
 
 

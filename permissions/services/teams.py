@@ -78,11 +78,10 @@ def _kept(write: Write, spec: TeamSpec, before: SubjectSpec | TeamSpec | None, r
     touch = Touch(members=moving, scopes=scopes_of_teams(write.realm, {spec.id, *([row.ref] if row is not None else [])}))
     if row is not None:
         touch.revived = {row.ref, spec.id}
+    refuse_cycles(write.realm, TEAMS, {spec.id if row is None else row.ref: new})
     with keeps_administrator(write), handing_out(write, touch):
         item: Item[TeamSpec, Subject] = Item(spec, before, row)  # type: ignore[arg-type]  # a subject may become a team
-        team = store_teams(write, [item])[spec.id]
-        refuse_cycles(write.realm, TEAMS, [team.pk])
-    return team
+        return store_teams(write, [item])[spec.id]
 
 
 def team_delete(*, actor: Actor, realm: Realm, ref: str, reason: str = "", request_id: str = "") -> None:
@@ -108,6 +107,7 @@ def member_add(*, actor: Actor, realm: Realm, team: str, spec: MemberSpec, reaso
         mistakes = Mistakes()
         mistakes.member(team, spec, "member")
         mistakes.refuse()
+        refuse_cycles(write.realm, TEAMS, {team: [spec.id]})
         touch = Touch(members={spec.id}, scopes=scopes_of_teams(write.realm, {team}))
         with keeps_administrator(write), handing_out(write, touch):
             member = named_subjects(write, [spec.id])[spec.id]
@@ -121,7 +121,6 @@ def member_add(*, actor: Actor, realm: Realm, team: str, spec: MemberSpec, reaso
                 before = MemberSpec(spec.id, membership.valid_from, membership.valid_until)
                 if move_window(membership, spec):
                     write.record("team.member_change", "team", team, _told(before), _told(spec))
-            refuse_cycles(write.realm, TEAMS, [member.pk])
     return membership
 
 

@@ -94,7 +94,7 @@ def test_it_applies_what_its_author_may_as_an_administrators_would_be(acme: Acme
     """Two ways lead to one state: line by line, and in bulk."""
     acme.binding("user:charlie", allow=("post:*",))
     applied = _apply(CHARLIE, WIDE)
-    assert applied.changed
+    assert applied.changes
     assert acme.may("user:dan", "post:read", "channel:10")
     assert _apply(SYSTEM, WIDE).changes == []
     twin = Acme("twin").people().tree()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from permissions.bundle.specs import ResourceSpec
 from permissions.models import Resource
+from permissions.services.specs import parts
 from permissions.services.stores.catalog import rows_by
 from permissions.services.stores.rows import BATCH, Item, record, save_rows
 from permissions.writing import Write
@@ -37,6 +38,10 @@ def store_resources(write: Write, items: Sequence[Item[ResourceSpec, Resource]])
         if row.parent_id != (None if parent is None else parent.pk):
             row.parent = parent
             moved.append(row)
+    if len(moved) > 1:
+        # The database judges row by row: two nodes that change places would be a circle for a moment.
+        for part in parts([row.pk for row in moved]):
+            Resource.objects.filter(pk__in=part, parent__isnull=False).update(parent=None)
     Resource.objects.bulk_update(moved, ["parent"], batch_size=500)
     for item in items:
         record(write, "resource", item.after.id, item.before, item.after)
