@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -57,7 +58,8 @@ class Component:
 class Monitor:
     """What the last measurements said. One instance a process; its task runs between start() and stop()."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         now = time.time()
         self.database = Component("down", now, error="not measured yet")
         self.store = Component("none", now)
@@ -99,7 +101,7 @@ class Monitor:
             self.database.measured("down", None, type(error).__name__)
         else:
             self.database.measured("ok", (time.perf_counter() - began) * 1000, "")
-            self._good_at = time.monotonic()
+            self._good_at = self._clock()
         finally:
             # This thread belongs to no request: nobody else gives its connection back. Inside a transaction it is a test's.
             if not connection.in_atomic_block:
@@ -124,7 +126,7 @@ class Monitor:
             return 503, "draining"
         if self._good_at is None:
             return 503, "starting"
-        if time.monotonic() - self._good_at > BOUND_S:
+        if self._clock() - self._good_at > BOUND_S:
             return 503, "database"
         # Answers are the same without the store, only slower: no reason to send callers elsewhere.
         return 200, "degraded" if self.store.state == "down" else "ok"

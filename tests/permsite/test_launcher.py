@@ -21,7 +21,8 @@ import pytest
 import redis
 
 from permsite import child
-from permsite.launcher import CLUSTER_PORTS, Launcher, LaunchError, NotOwnError, Server, require_own
+from permsite.launcher import CLUSTER_PORTS, Launcher, NotOwnError, Server, require_own
+from permsite.programs import LaunchError
 
 ROOT = Path(__file__).resolve().parents[2]
 # Starts one of each, says where they are, and waits to be killed. Becomes another user once everything is imported: the

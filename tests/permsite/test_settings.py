@@ -27,7 +27,8 @@ def read(tmp_path: Path, *names: str, **environment: str) -> dict[str, Any]:
     script = f"import json; from permsite import settings; print(json.dumps({values}, default=str))"
     done = run(["-c", script], tmp_path, **environment)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def test_nothing_needs_to_be_named(tmp_path):

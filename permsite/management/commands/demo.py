@@ -19,7 +19,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from permsite import server
-from permsite.launcher import Launcher, LaunchError
+from permsite.launcher import Launcher
+from permsite.programs import LaunchError
 from permsite.settings import cache
 from permsite.version import VERSION
 
