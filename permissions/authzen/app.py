@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from permissions.authzen import batch, http, messages, metadata
@@ -17,7 +17,7 @@ from permissions.authzen.http import Disconnected, Header, HttpError, Receive, S
 from permissions.authzen.messages import Json
 from permissions.authzen.ports import Caller, Callers, DecisionPoint
 from permissions.engine.reasons import InvalidRequestError, Unavailable
-from permissions.engine.types import Decision, Request
+from permissions.engine.types import Request
 from permissions.errors import Refused
 
 log = logging.getLogger("permissions.authzen")
@@ -31,9 +31,8 @@ class Call:
     """One authenticated request. `token`: what X-Permission-Token asked for; `revisions`: what the answer was evaluated at."""
 
     caller: Caller
-    body: bytes
     token: str | None
-    revisions: list[int] = field(default_factory=list)
+    revisions: list[int]
 
 
 class Application:
@@ -45,7 +44,7 @@ class Application:
         self._superuser = superuser
         self._max_body = max_body
         self._document = metadata.document(public_url)
-        self._endpoints: dict[str, Callable[[Call], Awaitable[bytes]]] = {
+        self._endpoints: dict[str, Callable[[Call, Json], Awaitable[bytes]]] = {
             metadata.EVALUATION: self._evaluation,
             metadata.EVALUATIONS: self._evaluations,
         }
@@ -90,55 +89,45 @@ class Application:
         if method != "POST":
             raise HttpError(405, "an evaluation is asked for with POST", (b"allow", b"POST"))
         headers = http.headers_of(scope)
-        caller = await self._caller(headers)
+        header = headers.get(b"authorization", b"").decode("latin-1")
+        caller = self._callers.warm(header) or await self._find_caller(header)
         http.check_content_type(headers)
-        token = headers.get(b"x-permission-token", b"").decode("latin-1").strip() or None
-        call = Call(caller, await http.read_body(headers, receive, self._max_body), token)
-        body = await endpoint(call)
-        if token is None or not call.revisions:
+        token = headers[b"x-permission-token"].decode("latin-1").strip() if b"x-permission-token" in headers else ""
+        call = Call(caller, token or None, [])
+        body = await endpoint(call, messages.read_json(await http.read_body(headers, receive, self._max_body)))
+        if not token or not call.revisions:
             return body, ()
         # The oldest of them, should an explained item have been answered later than the rest: the claim must hold for all.
         answered_at = await self._pdp.atoken_at(caller.realm, min(call.revisions))
         return body, [(b"x-permission-token", answered_at.encode())]
 
-    async def _caller(self, headers: dict[bytes, bytes]) -> Caller:
-        header = headers.get(b"authorization", b"").decode("latin-1")
-        caller = self._callers.warm(header)
-        if caller is None:
-            caller = await self._callers.aresolve(header)
+    async def _find_caller(self, header: str) -> Caller:
+        caller = await self._callers.aresolve(header)
         if caller is None:
             known = b', error="invalid_token"' if header else b""
             challenge = (b"www-authenticate", b'Bearer realm="permsite"' + known)
             raise HttpError(401, "an API key is needed: Authorization: Bearer <key>", challenge)
         return caller
 
-    async def _evaluation(self, call: Call) -> bytes:
-        return await self._single(call, messages.read_json(call.body))
-
-    async def _evaluations(self, call: Call) -> bytes:
-        message = messages.read_json(call.body)
-        asked = batch.batch_of(message, call.caller.asserted)
-        if asked is None:
-            return await self._single(call, message)
-        decided = await self._decide_all(call, asked.requests)
-        return messages.encode({"evaluations": batch.answers(asked, decided)})
-
-    async def _single(self, call: Call, message: Json) -> bytes:
+    async def _evaluation(self, call: Call, message: Json) -> bytes:
         request = messages.request_of(message, call.caller.asserted)
         if messages.wants_reasons(request):
             return messages.encode(await self._explain(call, request))
-        decision = await self._decide(call, request)
-        if decision.obligations:
-            return messages.encode(messages.answer_of(request, decision))
-        return _PLAIN_ANSWER[decision.allowed]
-
-    async def _decide(self, call: Call, request: Request) -> Decision:
         realm, token = call.caller.realm, call.token
         decision = None if token is not None else self._pdp.warm(request, realm, superuser=self._superuser)
         if decision is None:
             decision = await self._pdp.adecide(request, realm=realm, token=token, superuser=self._superuser)
         call.revisions.append(decision.revision)
-        return decision
+        if decision.obligations:
+            return messages.encode(messages.answer_of(request, decision))
+        return _PLAIN_ANSWER[decision.allowed]
+
+    async def _evaluations(self, call: Call, message: Json) -> bytes:
+        asked = batch.batch_of(message, call.caller.asserted)
+        if asked is None:
+            return await self._evaluation(call, message)
+        decided = await self._decide_all(call, asked.requests)
+        return messages.encode({"evaluations": batch.answers(asked, decided)})
 
     async def _explain(self, call: Call, request: Request) -> Json:
         """The path is told by the walk that decides, so that the two cannot contradict each other."""

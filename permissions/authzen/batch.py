@@ -49,9 +49,10 @@ def batch_of(message: Mapping[str, Any], asserted: Asserted) -> Batch | None:
     if len(evaluations) > MAX_ITEMS:
         raise InvalidRequestError(f"evaluations has {len(evaluations)} items; at most {MAX_ITEMS} are allowed")
     defaults = {name: message[name] for name in _DEFAULTS if name in message}
+    known: messages.Known = {}
     items: list[Item] = []
     for index, evaluation in enumerate(evaluations):
-        item = _item_of(evaluation, defaults, asserted, f"evaluations[{index}]")
+        item = _item_of(evaluation, index, defaults, asserted, known)
         items.append(item)
         if ended_by is False and not isinstance(item, Request):
             break  # an error counts as a deny: what follows is neither decided nor answered
@@ -69,14 +70,14 @@ def _ended_by(options: object) -> bool | None:
     return _ENDED_BY[semantic]
 
 
-def _item_of(evaluation: object, defaults: Json, asserted: Asserted, where: str) -> Item:
+def _item_of(evaluation: object, index: int, defaults: Json, asserted: Asserted, known: messages.Known) -> Item:
     if type(evaluation) is not dict:
-        return InvalidRequestError(f"{where} must be an object, not {messages.kind_of(evaluation)}")
+        return InvalidRequestError(f"evaluations[{index}] must be an object, not {messages.kind_of(evaluation)}")
     try:
         # A member of the item replaces the default whole; nothing inside it is merged.
-        return messages.request_of({**defaults, **evaluation}, asserted, f"{where}.")
+        return messages.request_of({**defaults, **evaluation}, asserted, known)
     except InvalidRequestError as error:
-        return error
+        return InvalidRequestError(f"evaluations[{index}].{error}")
 
 
 def answers(batch: Batch, decided: Iterable[Json]) -> list[Json]:
