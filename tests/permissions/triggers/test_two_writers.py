@@ -138,7 +138,7 @@ def test_session_replication_role_does_not_write_behind_the_revision(worlds: tup
     with transaction.atomic():
         execute("SET LOCAL session_replication_role = replica")
         execute("UPDATE permissions_rolebinding SET condition = condition || ' ' WHERE realm_id = %s", [world.realm.pk])
-        execute("UPDATE permissions_resource SET inherit = false WHERE id = %s", [world.node.pk])
+        execute("UPDATE permissions_resource SET inherit = NOT inherit WHERE id = %s", [world.node.pk])
     assert world.head() == before + 1
     assert ("r", world.node.ref) in world.log_after(before)[before + 1]
 
