@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin import helpers
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import ForeignKey, QuerySet
+from django.db.models import ForeignKey, JSONField, QuerySet
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -23,6 +24,7 @@ from django.utils.translation import gettext_lazy
 from permissions.admin import theme
 from permissions.admin.asker import Asker, actor_of, asker, choose_realm, current_realm, forget_answers, keep_token
 from permissions.admin.drafts import Refusal, explained
+from permissions.admin.forms import BoundedJSONField, is_key, with_bounded_keys
 from permissions.errors import Refused
 from permissions.models import Realm
 from permissions.writing import Actor, Write, run_write
@@ -110,10 +112,12 @@ class GuardedAdmin(theme.ModelAdmin):
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         kwargs.setdefault("queryset", in_realm(db_field, current_realm(request)))
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+        return with_bounded_keys(super().formfield_for_foreignkey(db_field, request, **kwargs))
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Texts and JSON in boxes of a few lines: ten empty ones push the rest of the form off the screen."""
+        if isinstance(db_field, JSONField):
+            kwargs["form_class"] = BoundedJSONField
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None and isinstance(field.widget, forms.Textarea):
             field.widget.attrs["rows"] = 3
@@ -190,6 +194,12 @@ class GuardedAdmin(theme.ModelAdmin):
             return parent(request, context)
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
+        # Django hands the chosen keys to the database as they come, and fails on one that is no number.
+        posted = request.POST.copy()
+        if helpers.ACTION_CHECKBOX_NAME in posted:
+            chosen = posted.getlist(helpers.ACTION_CHECKBOX_NAME)
+            posted.setlist(helpers.ACTION_CHECKBOX_NAME, [key for key in chosen if is_key(key)])
+            request.POST = posted  # type: ignore[assignment]  # a copy may take its place
 
         def refused(error: Refused) -> HttpResponseBase:
             messages.error(request, _("Nothing was changed. %(why)s") % {"why": explained(error)})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
+from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget, AutocompleteSelect
+from django.forms.fields import InvalidJSONInput
 from django.utils.translation import gettext_lazy as _
 
 from permissions.admin.drafts import Refusal
@@ -40,6 +42,53 @@ def lines_widget(rows: int = 4) -> forms.Textarea:
         widget: forms.Textarea = UnfoldAdminTextareaWidget(attrs={"rows": rows})
         return widget
     return AdminTextareaWidget(attrs={"rows": rows})
+
+
+class BoundedKeys:
+    """Before a completing select: keys that are none are left out. Django asks the database for them and fails on a text."""
+
+    def optgroups(self, name: str, value: list[Any], attr: dict[str, Any] | None = None) -> Any:
+        return super().optgroups(name, [key for key in value if is_key(key)], attr)  # type: ignore[misc]  # a mixin
+
+
+@cache
+def _bounded(widget: type) -> type:
+    return type(f"Bounded{widget.__name__}", (BoundedKeys, widget), {})
+
+
+def with_bounded_keys(field: Any) -> Any:
+    """The field of a foreign key, whose select takes any text a browser can send."""
+    if field is not None and isinstance(field.widget, AutocompleteSelect):
+        field.widget.__class__ = _bounded(type(field.widget))
+    return field
+
+
+def is_key(value: object) -> bool:
+    """Whether a text can be a primary key: digits that fit into 64 bits."""
+    text = str(value)
+    return text.isascii() and text.isdecimal() and len(text) < 19
+
+
+class BoundedJSONField(forms.JSONField):
+    """JSON of any depth is an error of the form; the parser's own limit would be a failure of the page."""
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return super().to_python(value)
+        except RecursionError:
+            raise forms.ValidationError(_("This JSON nests too deeply.")) from None
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return super().has_changed(initial, data)
+        except RecursionError:
+            return True
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        try:
+            return super().bound_data(data, initial)
+        except RecursionError:
+            return InvalidJSONInput(data)
 
 
 class PatternsField(forms.CharField):

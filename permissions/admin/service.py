@@ -15,7 +15,7 @@ from permissions.admin import theme
 from permissions.admin.asker import current_realm
 from permissions.admin.base import GuardedAdmin, in_realm
 from permissions.admin.drafts import Draft, Refusal
-from permissions.admin.forms import SpecForm
+from permissions.admin.forms import SpecForm, with_bounded_keys
 from permissions.audit import canonical
 from permissions.bundle.schema import to_dict
 from permissions.errors import Conflict
@@ -130,4 +130,4 @@ class Lines(theme.TabularInline):
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         kwargs.setdefault("queryset", in_realm(db_field, current_realm(request)))
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+        return with_bounded_keys(super().formfield_for_foreignkey(db_field, request, **kwargs))
