@@ -6,7 +6,7 @@ import dataclasses
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from permissions.engine.types import (
     REALM,
@@ -43,6 +43,8 @@ TEAMS = ("team:x", "team:y", "team:z")
 SUBJECTS = ("user:alice", "user:bob", "agent:c", "team:x")
 NODES = ("srv:1", "ch:2", "msg:3", "ch:9")
 LATEST = 12
+Effect = Literal["allow", "exclude", "deny"]
+EXCEPTIONS: tuple[Effect, ...] = ("exclude", "deny")
 
 
 def ask(text: str, names: Mapping[str, Any]) -> bool:
@@ -75,7 +77,7 @@ def now_of(names: Mapping[str, Any]) -> int:
     return int(names["now_us"] if "now_us" in names else names["now"].microsecond)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Asking:
     text: str
 
@@ -207,7 +209,7 @@ class _Maker:
     def role(self, name: str) -> RoleFact:
         lines = []
         for _ in range(self.few(3)):
-            effect = "allow" if self.chance(0.6, 0.85) else self.rnd.choice(("exclude", "deny"))
+            effect: Effect = "allow" if self.chance(0.6, 0.85) else self.rnd.choice(EXCEPTIONS)
             lines.append(RoleLineFact(effect, self.rnd.choice(PATTERNS), "" if effect == "exclude" else self.condition()))
         # Mostly a graph that grows upwards; now and then a cycle, which a write would refuse.
         above = [other for other in ROLES if other > name or self.chance(0.05)]
@@ -277,15 +279,15 @@ def smaller(world: World) -> Iterator[World]:
     model, subject, resource = world.model, world.subject, world.resource
     for name in ("permissions", "groups", "roles", "everyone"):
         for rows in _without_one(getattr(model, name)):
-            yield dataclasses.replace(world, model=dataclasses.replace(model, **{name: rows}))
+            yield dataclasses.replace(world, model=_with(model, name, rows))
     for place, role in enumerate(model.roles):
         for part in ("inherits", "groups", "lines", "obligations"):
             for rows in _without_one(getattr(role, part)):
-                roles = (*model.roles[:place], dataclasses.replace(role, **{part: rows}), *model.roles[place + 1 :])
+                roles = (*model.roles[:place], _with(role, part, rows), *model.roles[place + 1 :])
                 yield dataclasses.replace(world, model=dataclasses.replace(model, roles=roles))
     for name in ("memberships", "bindings"):
         for rows in _without_one(getattr(subject, name)):
-            yield dataclasses.replace(world, subject=dataclasses.replace(subject, **{name: rows}))
+            yield dataclasses.replace(world, subject=_with(subject, name, rows))
     if resource is not None:
         for chain in _without_one(resource.chain):
             yield dataclasses.replace(world, resource=dataclasses.replace(resource, chain=chain))
@@ -294,3 +296,7 @@ def smaller(world: World) -> Iterator[World]:
 def _without_one(rows: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
     for place in range(len(rows)):
         yield (*rows[:place], *rows[place + 1 :])
+
+
+def _with(row: Any, part: str, rows: tuple[Any, ...]) -> Any:
+    return dataclasses.replace(row, **{part: rows})

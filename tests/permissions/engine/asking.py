@@ -90,8 +90,8 @@ class Realm:
         self.resources: dict[str, Mapping[str, Any]] = {}
 
     def bind(self, holder: str, role: str | None = None, start: str | None = None, end: str | None = None, **more: Any) -> Realm:
-        window = {"valid_from_us": at(start) if start else None, "valid_until_us": at(end) if end else None}
-        self.bindings.append(BindingFact(len(self.bindings) + 1, holder, role, **window, **more))
+        more |= {"valid_from_us": at(start) if start else None, "valid_until_us": at(end) if end else None}
+        self.bindings.append(BindingFact(len(self.bindings) + 1, holder, role, **more))
         return self
 
     def member(self, member: str, team: str, start: str | None = None, end: str | None = None) -> Realm:
@@ -157,7 +157,8 @@ class Realm:
         return self.ask(ref, code, resource, **more).reason
 
     def allowed(self, ref: str, resource: str | None = None, *, now: int = NOW, codes: Iterable[str] | None = None) -> list[str]:
-        return allowed_codes(*self._asked(ref, "any:any", resource, now, {}), codes)
+        table, subject, node, request, instant = self._asked(ref, "any:any", resource, now, {})
+        return allowed_codes(table, subject, node, request, instant, codes)
 
     def explain(self, ref: str, code: str, resource: str | None = None, *, now: int = NOW, **more: Any) -> Explanation:
         return explain(*self._asked(ref, code, resource, now, more))

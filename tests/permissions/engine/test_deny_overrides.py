@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -96,7 +97,12 @@ def test_a_deny_holds_only_within_its_window(window, reason):
 
 
 def test_the_order_of_bindings_never_matters():
-    given = [(ALICE, "editor", {}), (ALICE, None, {"deny": ("post:edit",)}), (BOB, "editor", {}), (ALICE, "editor", {"scope": "channel:9"})]
+    given: list[tuple[str, str | None, dict[str, Any]]] = [
+        (ALICE, "editor", {}),
+        (ALICE, None, {"deny": ("post:edit",)}),
+        (BOB, "editor", {}),
+        (ALICE, "editor", {"scope": "channel:9"}),
+    ]
     answers = set()
     for order in itertools.permutations(given):
         realm = community()

@@ -62,7 +62,12 @@ def test_at_one_node_later_tiers_win_and_in_a_tier_the_allow(denied, allowed, ex
 
 
 def test_a_role_of_ones_own_stands_in_the_tier_of_teams():
-    realm = chat().member(ALICE, "team:mods").bind(ALICE, "member", scope="channel:9").bind("team:mods", deny=(SEND,), scope="channel:9")
+    realm = (
+        chat()
+        .member(ALICE, "team:mods")
+        .bind(ALICE, "member", scope="channel:9")
+        .bind("team:mods", deny=(SEND,), scope="channel:9")
+    )
     assert realm.ask(ALICE, SEND, "channel:9")
     assert not realm.bind(ALICE, deny=(SEND,), scope="channel:9").ask(ALICE, SEND, "channel:9")
 

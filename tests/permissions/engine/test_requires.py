@@ -51,7 +51,9 @@ def test_a_cycle_of_requirements_ends():
 
 
 def test_a_condition_on_what_is_required_sees_the_required_code():
-    realm = Realm(role("r", "a:x", ("a:y", "permission == 'a:y' && action.name == 'y'")), requires={"a:x": ["a:y"]}).bind(ALICE, "r")
+    realm = Realm(role("r", "a:x", ("a:y", "permission == 'a:y' && action.name == 'y'")), requires={"a:x": ["a:y"]}).bind(
+        ALICE, "r"
+    )
     assert realm.ask(ALICE, "a:y")
     assert realm.ask(ALICE, "a:x")
 

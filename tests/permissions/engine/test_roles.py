@@ -85,7 +85,9 @@ def test_an_exclusion_is_local_to_its_role():
 
 
 def test_an_heir_may_give_what_its_parent_excludes():
-    realm = Realm(role("parent", "post:*", exclude=["post:delete"]), role("heir", "post:delete", inherits=["parent"]), codes=CODES)
+    realm = Realm(
+        role("parent", "post:*", exclude=["post:delete"]), role("heir", "post:delete", inherits=["parent"]), codes=CODES
+    )
     assert realm.bind(ALICE, "heir").ask(ALICE, "post:delete")
 
 
@@ -131,7 +133,9 @@ def test_a_role_gives_and_denies_only_within_its_window():
 
 
 def test_what_is_inherited_from_a_role_ends_with_it():
-    realm = Realm(role("guest", "post:view", end="2026-01-01"), role("member", "post:edit", inherits=["guest"])).bind(ALICE, "member")
+    realm = Realm(role("guest", "post:view", end="2026-01-01"), role("member", "post:edit", inherits=["guest"])).bind(
+        ALICE, "member"
+    )
     assert realm.ask(ALICE, "post:edit")
     assert realm.reason(ALICE, "post:view") == "expired"
 

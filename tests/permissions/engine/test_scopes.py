@@ -60,7 +60,7 @@ def test_an_unseen_resource_below_a_named_parent_is_not_that_parent():
     snapshot = build_resource(ResourceFacts("channel:new", known=False, chain=chain))
     assert (snapshot.nodes, snapshot.ref, snapshot.open_from) == (("server:7",), "channel:new", 0)
     realm = tree().bind(ALICE, "member", scope="server:7", propagate=False)
-    realm.resource = lambda ref: ResourceFacts(ref, known=False, chain=chain)  # type: ignore[method-assign]
+    realm.resource = lambda ref: ResourceFacts(str(ref), known=False, chain=chain)  # type: ignore[method-assign]
     assert not realm.ask(ALICE, SEND, "channel:new")
     assert realm.bind(ALICE, "member", scope="server:7").ask(ALICE, SEND, "channel:new")
 

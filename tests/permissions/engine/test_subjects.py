@@ -54,9 +54,10 @@ def test_a_superuser_may_everything_where_enabled_unknown_codes_included():
 
 
 def test_a_deny_stops_a_superuser_under_deny_overrides_only():
-    denied = {"deny": (EDIT,)}
-    assert office().subject(ALICE, superuser=True).bind(ALICE, **denied).reason(ALICE, EDIT, superuser=True) == "explicit_deny"
-    overlay = office(combining="overlay").subject(ALICE, superuser=True).bind(ALICE, **denied)
+    assert (
+        office().subject(ALICE, superuser=True).bind(ALICE, deny=(EDIT,)).reason(ALICE, EDIT, superuser=True) == "explicit_deny"
+    )
+    overlay = office(combining="overlay").subject(ALICE, superuser=True).bind(ALICE, deny=(EDIT,))
     assert overlay.reason(ALICE, EDIT, superuser=True) == "superuser"
 
 
@@ -117,7 +118,10 @@ def test_a_snapshot_is_void_from_the_next_boundary_of_anything_in_it():
     facts = SubjectFacts(
         BOB,
         memberships=(MembershipFact(BOB, "team:a", valid_until_us=500), MembershipFact("team:a", "team:b", valid_from_us=50)),
-        bindings=(BindingFact(1, BOB, "r", valid_from_us=100, valid_until_us=300), BindingFact(2, "team:b", "r", valid_until_us=200)),
+        bindings=(
+            BindingFact(1, BOB, "r", valid_from_us=100, valid_until_us=300),
+            BindingFact(2, "team:b", "r", valid_until_us=200),
+        ),
     )
     seen = []
     now = 0
