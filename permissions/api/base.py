@@ -57,8 +57,8 @@ class ApiView(APIView):
 
     def initial(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        self.asker = asker_of(request)
         self.query = Parameters(request._request.GET, {REALM, *self.parameters_of(str(request.method))})
+        self.asker = asker_of(request, self.query.get(REALM) if REALM in self.query else None)
 
     def parameters_of(self, method: str) -> tuple[str, ...]:
         return ()

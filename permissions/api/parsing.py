@@ -114,7 +114,8 @@ class OnlyJSON(BaseContentNegotiation):
     """Answers are JSON whatever `Accept` says: a 406 to a caller whose library sends `text/html` first would help nobody."""
 
     def select_parser(self, request: Any, parsers: Any) -> Any:
-        return DefaultContentNegotiation().select_parser(request, parsers)
+        # Without a Content-Type there is nothing to contradict: the body is read as JSON, or found empty and told so.
+        return DefaultContentNegotiation().select_parser(request, parsers) if request.content_type else parsers[0]
 
     def select_renderer(self, request: Any, renderers: Any, format_suffix: str | None = None) -> tuple[Any, str]:
         return renderers[0], renderers[0].media_type

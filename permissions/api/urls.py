@@ -54,6 +54,6 @@ urlpatterns = [
     path("v1/menu/", MenuView.as_view(), name="api-menu"),
     path("schema/", docs.schema, name="api-schema"),
     path("docs/", docs.docs, name="api-docs"),
+    # Last: an unknown path is a problem document as well. Routes of others below /api/ stand before this module's.
+    re_path(r"^", not_found, name="api-unknown"),
 ]
-# For the project to put after every other route below /api/: `path("api/", include(…urls))`, others, then this.
-unknown = re_path(r"^", not_found, name="api-unknown")
