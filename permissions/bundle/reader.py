@@ -20,6 +20,14 @@ MAX_CHARACTERS: Final = 64 * 1024 * 1024
 MAX_PROBLEMS: Final = 1000
 
 
+class BadBundle(Invalid):
+    """`bundle` holds the lines that could be read: whoever has the rows can name what else is wrong with them."""
+
+    def __init__(self, problems: list[Problem], bundle: Bundle) -> None:
+        super().__init__(problems)
+        self.bundle = bundle
+
+
 def read(text: str, *, name: str, conditions: ConditionLanguage | None = None) -> Bundle:
     """The bundle that `text` holds. `name` is the file's: `.json` is read as JSON, anything else as YAML or JSON.
 
@@ -34,7 +42,7 @@ def read(text: str, *, name: str, conditions: ConditionLanguage | None = None) -
     problems = Problems(conditions or cel.language())
     bundle = parse_bundle(data, problems)
     if found or problems:
-        raise Invalid(_placed(found, problems, lines))
+        raise BadBundle(_placed(found, problems, lines), dataclasses.replace(bundle, lines=lines))
     return dataclasses.replace(bundle, lines=lines)
 
 

@@ -72,6 +72,23 @@ def bundle_apply(
     return Applied(changes, write.token, write.revision, write.changed)
 
 
+def unknown_names(bundle: Bundle, realm_name: str | None = None) -> list[Problem]:
+    """Roles and groups that lines of the bundle name and nobody has. For a bundle that is refused already, so that its author is
+    told of these mistakes with the others, and not only after those are mended."""
+    realm = Realm.objects.filter(name=bundle.realm.name if realm_name is None else realm_name).first()
+    roles = {spec.name for spec in bundle.roles or ()}
+    groups = {spec.name for spec in bundle.groups or ()}
+    if realm is not None:
+        roles |= set(realm.roles.values_list("name", flat=True))
+        groups |= set(realm.groups.values_list("name", flat=True))
+    mistakes = Mistakes(bundle.lines)
+    for number, role in enumerate(bundle.roles or ()):
+        mistakes.role_names(role, f"roles[{number}]", roles={*roles, ""}, groups={*groups, ""})
+    for number, binding in enumerate(bundle.bindings or ()):
+        mistakes.binding_names(binding, f"bindings[{number}]", roles={*roles, ""})
+    return mistakes.problems
+
+
 def _difference(realm: Realm, bundle: Bundle, prune: bool) -> list[Change]:
     accounts = Subject.objects.filter(realm=realm, user__isnull=False).values_list("ref", flat=True)
     named = replace(bundle, realm=replace(bundle.realm, name=realm.name))

@@ -71,6 +71,8 @@ def judge(write: Write, changes: Sequence[Change], places: Places, mistakes: Mis
     roles -= {name for section, name in gone if section == "roles"}
     groups -= {name for section, name in gone if section == "groups"}
     for change in changes:
+        if change.implied:
+            continue  # judged where a line names it
         where, spec = places.get(id(change.after), ""), change.after
         match change.section:
             case "permissions" if spec is not None:

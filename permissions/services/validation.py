@@ -158,6 +158,15 @@ class Mistakes:
 
     def role(self, spec: RoleSpec, where: str, *, roles: Collection[str], groups: Collection[str]) -> None:
         self.name(spec.name, join(where, "name"))
+        self.role_names(spec, where, roles=roles, groups=groups)
+        self.lines(spec.permissions, join(where, "permissions"))
+        self.patterns(spec.exclude, join(where, "exclude"))
+        self.lines(spec.deny, join(where, "deny"))
+        self.value(validate_obligations, list(spec.obligations), join(where, "obligations"))
+        self.window(spec, where)
+
+    def role_names(self, spec: RoleSpec, where: str, *, roles: Collection[str], groups: Collection[str]) -> None:
+        """What a role names must be there: a typing error must not make an empty role."""
         for place, name in enumerate(spec.inherits):
             here = f"{join(where, 'inherits')}[{place}]"
             if name == spec.name:
@@ -167,11 +176,6 @@ class Mistakes:
         for place, name in enumerate(spec.groups):
             if name not in groups:
                 self.note(f"{join(where, 'groups')}[{place}]", f"there is no permission group {names.shown(name)}")
-        self.lines(spec.permissions, join(where, "permissions"))
-        self.patterns(spec.exclude, join(where, "exclude"))
-        self.lines(spec.deny, join(where, "deny"))
-        self.value(validate_obligations, list(spec.obligations), join(where, "obligations"))
-        self.window(spec, where)
 
     def subject(self, spec: SubjectSpec | TeamSpec, where: str) -> None:
         self.ref(spec.id, join(where, "id"))
@@ -207,8 +211,7 @@ class Mistakes:
             self.note(where, "names a role and direct permissions; split it into two bindings")
         elif spec.role is None and not spec.allow and not spec.deny:
             self.note(where, "names neither a role nor permissions to allow or deny")
-        if spec.role is not None and spec.role not in roles:
-            self.note(join(where, "role"), f"there is no role {names.shown(spec.role)}")
+        self.binding_names(spec, where, roles=roles)
         self.patterns(spec.allow, join(where, "allow"))
         self.patterns(spec.deny, join(where, "deny"))
         if spec.scope is not None:
@@ -216,3 +219,7 @@ class Mistakes:
         self.condition(spec.condition, join(where, "condition"))
         self.value(validate_obligations, list(spec.obligations), join(where, "obligations"))
         self.window(spec, where)
+
+    def binding_names(self, spec: BindingSpec, where: str, *, roles: Collection[str]) -> None:
+        if spec.role is not None and spec.role not in roles:
+            self.note(join(where, "role"), f"there is no role {names.shown(spec.role)}")

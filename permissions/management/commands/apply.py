@@ -11,10 +11,10 @@ from django.core.management.base import BaseCommand, CommandParser
 from tqdm import tqdm
 
 from permissions.bundle.difference import render
-from permissions.bundle.reader import read
+from permissions.bundle.reader import BadBundle, read
 from permissions.conditions import cel
 from permissions.errors import Invalid, Refused
-from permissions.services.bundles import bundle_apply
+from permissions.services.bundles import bundle_apply, unknown_names
 from permissions.writing import Actor
 
 FAILED = 2
@@ -47,6 +47,10 @@ class Command(BaseCommand):
                     progress=bars.step,
                     reason=options["reason"],
                 )
+            except BadBundle as error:
+                # Nothing was asked of the database yet: name what only its rows can tell along with the rest.
+                problems = [*error.problems, *unknown_names(error.bundle, options["realm"])]
+                self.fail([str(problem) for problem in sorted(dict.fromkeys(problems), key=lambda p: p.line or 0)])
             except Invalid as error:
                 self.fail([str(problem) for problem in error.problems])
             except Refused as error:
