@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, cast
 from weakref import WeakKeyDictionary
 
-from asgiref.sync import sync_to_async
-from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.db.models.functions import Now
 
 from permissions import pdp, revisions
@@ -110,20 +109,13 @@ async def aresolve(header: str) -> Caller | None:
         caller = _recall(digest)
         if caller is not None:
             return caller
-    task = asyncio.ensure_future(sync_to_async(_resolve_in_thread)(header))
+    task = asyncio.ensure_future(pdp.in_thread(resolve)(header))
     running[digest] = task
     try:
         return await task
     finally:
         if running.get(digest) is task:
             del running[digest]
-
-
-def _resolve_in_thread(header: str) -> Caller | None:
-    # No Django request surrounds this thread, so nobody else drops a connection that the server has closed.
-    if not connection.in_atomic_block:
-        close_old_connections()
-    return resolve(header)
 
 
 def reset() -> None:
