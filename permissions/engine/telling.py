@@ -113,14 +113,14 @@ class TellingWalk(Walk):
         if not self.table.is_registered(code) or self.gate() is not None:
             return []
         verdict = self.verdict(code)
-        deciding = {(not verdict.allowed, claim) for claim in verdict.deciding}
         steps: dict[tuple[Any, ...], Step] = {}
         for spot in self.spots:
             for is_deny in (True, False):
                 for claim in self.claims(spot, is_deny=is_deny):
                     if claim.held is None:
                         continue  # cannot be: there are no role sets here
-                    step = self._step(code, spot, claim, claim.held, is_deny=is_deny, decided=(is_deny, claim) in deciding)
+                    decided = is_deny is not verdict.allowed and claim in verdict.deciding
+                    step = self._step(code, spot, claim, claim.held, is_deny=is_deny, decided=decided)
                     # A role with obligations names a code twice, as always given and as the line that brings them.
                     key = (step.binding.id, step.effect, claim.key._replace(obliging=()))
                     if key not in steps or step.decided:
