@@ -26,9 +26,7 @@ ACTION: Final = re.compile(r"[A-Za-z0-9-]+:[A-Za-z0-9_*?-]+")
 # "Provides full access to AWS services and resources, but does not allow management of Users and groups" (AWS, PowerUserAccess).
 ALLOWS_ALL_BUT: Final = frozenset({"PowerUserAccess"})
 CONDITIONAL: Final = "role wider than its policy: the file lists actions of conditional statements without the conditions"
-NOT_ACTION_DENIES: Final = (
-    "role denying all known actions but some: a NotAction statement whose effect the file does not hold"
-)
+NOT_ACTION_DENIES: Final = "role denying all known actions but some: a NotAction statement whose effect the file does not hold"
 NOT_ACTION_ALLOWS: Final = "role that allows all known actions but some: a NotAction statement that AWS documents as allowing"
 
 
