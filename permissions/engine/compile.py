@@ -7,7 +7,7 @@ or another role of the same subject, may still give the code by a way that does 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from permissions.engine import platform
@@ -50,8 +50,7 @@ def compile_table(model: ModelFacts, language: ConditionLanguage, previous: Role
         roles=roles,
         everyone=_everyone(model.everyone),
         required=required,
-        # In a suspended realm nothing is quick.
-        quick=dict(_places(index.codes, required)) if not model.suspended else {},
+        quick=_quick(index.codes, required, model, previous),
         is_uniform=not model.type_combining,
         is_plain_realm=model.combining == "deny_overrides",
         obligations={fact.name: fact.obligations for fact in model.roles if fact.obligations},
@@ -60,10 +59,14 @@ def compile_table(model: ModelFacts, language: ConditionLanguage, previous: Role
     )
 
 
-def _places(codes: Iterable[str], required: Container[str]) -> Iterator[tuple[str, tuple[int, int]]]:
-    for n, code in enumerate(codes):
-        if code not in required:
-            yield code, (n >> 3, 1 << (n & 7))
+def _quick(
+    codes: Iterable[str], required: Mapping[str, tuple[str, ...]], model: ModelFacts, previous: RoleTable | None
+) -> Mapping[str, tuple[int, int]]:
+    if model.suspended:
+        return {}
+    if previous is not None and previous.required == required and not previous.model.suspended:
+        return previous.quick
+    return {code: (n >> 3, 1 << (n & 7)) for n, code in enumerate(codes) if code not in required}
 
 
 def _everyone(bindings: Iterable[BindingFact]) -> dict[str, Holdings]:

@@ -28,7 +28,7 @@ def evaluate(
 ) -> Decision:
     """Decide. `subject` must be younger than its `until_us` at `now_us`; `resource` is None where the request names none."""
     place = table.quick.get(request.permission)
-    if place is not None and subject.is_plain and not superuser_allowed:
+    if place is not None and subject.is_plain and not (superuser_allowed and subject.superuser):
         if resource is None:
             is_plain = table.is_plain_realm
         else:

@@ -13,6 +13,9 @@ from permissions.engine import platform
 from permissions.engine.patterns import Index, covers, matches
 from tests import reference
 
+# Each takes seconds on an idle core; a machine that runs ten other things at once may take many times that.
+pytestmark = pytest.mark.timeout(300)
+
 # Every code of at most three segments of at most two letters; "z" stands in no pattern, so it is every letter they do not name.
 LETTERS = "abz"
 SEGMENTS = ["".join(letters) for size in (1, 2) for letters in itertools.product(LETTERS, repeat=size)]
