@@ -137,23 +137,26 @@ def _number(text: str) -> float | int:
     return int(number) if number.is_integer() else number
 
 
+def problem_of(event: AuditEvent, seq: int, prev: str) -> str:
+    """Why the event does not stand as number `seq` after the one sealed `prev`; empty when it does."""
+    if event.seq != seq:
+        return f"number {seq} is missing"
+    if event.prev_hash != prev:
+        return "does not follow the entry before it"
+    if not any(hmac.compare_digest(event.hash, _seal(event, key)) for key in _chain_keys()):
+        return "was altered, or sealed with another key"
+    if ERASED not in (event.before, event.after) and not hmac.compare_digest(event.payload_hash, _payload_hash(event)):
+        return "its content was altered"
+    return ""
+
+
 def verify(realm_name: str, *, progress: Callable[[int], None] | None = None) -> Verification:
     """Walks the chain from its first entry. It cannot see its own tail cut off: compare `head` with one kept elsewhere."""
-    keys = _chain_keys()
     prev, checked, erased = "", 0, 0
     events = AuditEvent.objects.filter(realm_name=realm_name).order_by("seq")
     for event in events.iterator(chunk_size=BATCH):
-        problem = ""
-        if event.seq != checked + 1:
-            problem = f"number {checked + 1} is missing"
-        elif event.prev_hash != prev:
-            problem = "does not follow the entry before it"
-        elif not any(hmac.compare_digest(event.hash, _seal(event, key)) for key in keys):
-            problem = "was altered, or sealed with another key"
-        elif ERASED in (event.before, event.after):
-            erased += 1
-        elif not hmac.compare_digest(event.payload_hash, _payload_hash(event)):
-            problem = "its content was altered"
+        problem = problem_of(event, checked + 1, prev)
+        erased += ERASED in (event.before, event.after)
         if problem:
             return Verification(realm_name, checked, erased, event.seq, problem, prev)
         checked += 1

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeVar
 
 from django.db import OperationalError, connection, transaction
@@ -108,13 +108,24 @@ def permission_write(
     if outer is not None:
         if outer.realm.name != name:
             raise RuntimeError(f"a write of realm {outer.realm.name!r} is open; it cannot hold {name!r} as well")
-        yield outer
+        # A refusal that the outer block catches (one row of a bulk action) must leave nothing of the inner one behind.
+        recorded, following = len(outer.entries), len(outer._after)
+        try:
+            with transaction.atomic():
+                yield outer
+        except BaseException:
+            del outer.entries[recorded:]
+            del outer._after[following:]
+            raise
         return
     write: Write | None = None
     try:
         with transaction.atomic():
-            write = Write(_lock(name, create=create), actor, reason, request_id, dry_run)
-            before = revisions.head_of(write.realm)
+            locked, made = _lock(name, create=create)
+            write = Write(locked, actor, reason, request_id, dry_run)
+            before = revisions.head_of(locked)
+            if made:  # its birth is the change, even if nothing more is written
+                before = replace(before, rev=0)
             reset = _open.set(write)
             try:
                 yield write
@@ -128,8 +139,8 @@ def permission_write(
         pass
 
 
-def _lock(name: str, *, create: bool = False) -> Realm:
-    """The locked realm row.
+def _lock(name: str, *, create: bool = False) -> tuple[Realm, bool]:
+    """The locked realm row, and whether it was made here.
 
     The lock is the transaction's first statement: taken later it deadlocks with row locks, and a statement that waited inside a
     trigger would work on the older snapshot and leave a revoked grant alive (consistency, traps one and two).
@@ -148,14 +159,17 @@ def _lock(name: str, *, create: bool = False) -> Realm:
             cursor.execute("UPDATE permissions_realm SET write_state = 1 WHERE name = %s", [name])
             if cursor.rowcount == 0:
                 return _made(name, create=create)
-    return Realm.objects.get(name=name)
+    return Realm.objects.get(name=name), False
 
 
-def _made(name: str, *, create: bool) -> Realm:
+def _made(name: str, *, create: bool) -> tuple[Realm, bool]:
     if not create:
         raise NotFound(f"there is no realm {name!r}")
-    Realm.objects.create(name=name)
-    return _lock(name)
+    realm = Realm.objects.create(name=name, write_state=0 if connection.vendor == "postgresql" else 1)
+    if connection.vendor == "postgresql":
+        return _lock(name)[0], True
+    # Its birth was counted, and setting the state anew would count its first contents as another revision.
+    return Realm.objects.get(pk=realm.pk), True
 
 
 def _finish(write: Write, before: revisions.Head) -> None:
