@@ -6,12 +6,13 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate, pre_migrate
+from django.utils.translation import gettext_lazy as _
 
 
 class PermissionsConfig(AppConfig):
     name = "permissions"
     label = "permissions"
-    verbose_name = "permissions"
+    verbose_name = _("permissions")  # type: ignore[assignment]  # Django takes a lazy text here
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
@@ -21,13 +22,13 @@ class PermissionsConfig(AppConfig):
         post_migrate.connect(_after_migrations, sender=self, dispatch_uid="permissions.triggers")
 
 
-def _before_migrations(*, using: str, plan: list[tuple[Any, bool]], **_: object) -> None:
+def _before_migrations(*, using: str, plan: list[tuple[Any, bool]], **_given: object) -> None:
     from permissions import triggers  # noqa: PLC0415 - it needs the models, which an app's module may not import
 
     triggers.lift_for_rebuild(using, plan)
 
 
-def _after_migrations(*, using: str, **_: object) -> None:
+def _after_migrations(*, using: str, **_given: object) -> None:
     from permissions import triggers  # noqa: PLC0415 - it needs the models, which an app's module may not import
 
     triggers.keep_triggers(using)

@@ -113,6 +113,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "permsite",
     "SITE_HEADER": "permsite",
     "SITE_SYMBOL": "key",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/permissions/icon.svg"}],
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_HISTORY": False,  # it is a tab of each object
