@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from permissions.engine.claims import Claim, Outcome, Spot, Tier
 from permissions.engine.names import EVERYONE_ID
 from permissions.engine.patterns import matches
 from permissions.engine.provenance import Origin, origin_of, team_path
 from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot, team_standings
 from permissions.engine.table import Held, Holdings, RoleTable, Standing
 from permissions.engine.types import BindingFact, Request
-from permissions.engine.walk import Claim, Outcome, Spot, Tier, Walk
+from permissions.engine.walk import Walk
 
 HOLDS: Final = "holds"
 PRIVATE: Final = "private"

@@ -16,47 +16,14 @@ Rules that the law leaves to care:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import IntEnum, IntFlag
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from permissions.engine import reasons
 from permissions.engine.attributes import names_of
+from permissions.engine.claims import Claim, Deny, Failure, Outcome, Spot, Tier, Verdict
 from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot
-from permissions.engine.table import NOTHING, PLAIN, Held, Holdings, Line, LineKey, RoleSet, RoleTable, Standing, standing_at
+from permissions.engine.table import NOTHING, PLAIN, Held, Holdings, Line, RoleSet, RoleTable, Standing, standing_at
 from permissions.engine.types import NO_ATTRIBUTES, REALM, Attributes, BindingFact, Condition, ConditionError, Decision, Request
-
-
-class Tier(IntEnum):
-    """The order within a node under overlay."""
-
-    EVERYONE = 1
-    ROLES_AND_TEAMS = 2
-    OWN_DIRECT = 3
-
-
-class Outcome(IntEnum):
-    """What conditions say. Of joined ones the smallest counts (rule 1)."""
-
-    FALSE = 0
-    ERROR = 1
-    TRUE = 2
-
-
-class Deny(IntEnum):
-    NONE = 0
-    BY_ERROR = 1
-    PLAIN = 2
-
-
-class Failure(IntFlag):
-    """Why allows that name the code gave nothing."""
-
-    NONE = 0
-    NOT_YET_VALID = 1
-    EXPIRED = 2
-    CONDITION_FALSE = 4
-    CONDITION_ERROR = 8
-
 
 _FAILED_REASONS: Final = (
     (Failure.CONDITION_ERROR, reasons.CONDITION_ERROR),
@@ -67,32 +34,6 @@ _FAILED_REASONS: Final = (
 _DENIED_REASONS: Final = {Deny.PLAIN: reasons.EXPLICIT_DENY, Deny.BY_ERROR: reasons.CONDITION_ERROR}
 _FAILED_STANDINGS: Final = {Standing.NOT_YET_VALID: Failure.NOT_YET_VALID, Standing.EXPIRED: Failure.EXPIRED}
 _FAILED_OUTCOMES: Final = {Outcome.FALSE: Failure.CONDITION_FALSE, Outcome.ERROR: Failure.CONDITION_ERROR}
-
-
-class Claim(NamedTuple):
-    """One way in which something held names the code. `held` is None where it comes from a role set."""
-
-    held: Held | None
-    key: LineKey = PLAIN
-    standing: Standing = Standing.HOLDS
-    conditions: tuple[Condition, ...] = ()
-
-
-class Spot(NamedTuple):
-    """What is held at one node in one tier. `place` counts from the realm, 0, to the leaf."""
-
-    place: int
-    tier: Tier
-    roles: RoleSet | None
-    lines: tuple[Held, ...]
-
-
-class Verdict(NamedTuple):
-    """On one code by itself, its requirements left out. `deciding`: every allow that counted, or every deny met that counted."""
-
-    allowed: bool
-    reason: str
-    deciding: tuple[Claim, ...] = ()
 
 
 class Walk:
