@@ -77,8 +77,10 @@ class Asker:
 
 
 def asker_of(request: HttpRequest, named: str | None) -> Asker:
-    """`named` is the realm that the request names. Raises NotAuthenticated, Forbidden for a key that names another realm than its own,
-    NotFound for a person who names none of ours."""
+    """`named` is the realm that the request names.
+
+    Raises NotAuthenticated, Forbidden for a key that names another realm, NotFound for a person who names none of ours.
+    """
     if isinstance(request.auth, Caller):
         return _of_key(request.auth, named)
     user: Any = request.user

@@ -134,6 +134,8 @@ def test_the_audit_tells_before_and_after(cast: Cast) -> None:
     assert newest["id"] == entries[-1]["id"]
 
 
+# A revision is a transaction's: in the one of a test there would be only one.
+@pytest.mark.django_db(transaction=True)
 def test_the_audit_is_filtered(cast: Cast) -> None:
     cast.alice.post("groups/", {"name": "g"}, X_Request_ID="r-1")
     (entry,) = cast.alice.all("audit/?request_id=r-1")
@@ -166,6 +168,8 @@ def test_charlie_and_plain_keys_read_none_of_it(cast: Cast, path: str) -> None:
     refused(cast.nobody.get(path), 401, "unauthenticated")
 
 
+# A revision is a transaction's: in the one of a test there would be only one.
+@pytest.mark.django_db(transaction=True)
 def test_a_revision_tells_what_it_touched(cast: Cast) -> None:
     made = cast.alice.post("groups/", {"name": "g", "permissions": ["post:read"]})
     rev = parse(made.headers[HEADER]).rev
@@ -180,6 +184,8 @@ def test_a_revision_tells_what_it_touched(cast: Cast) -> None:
     refused(cast.alice.get(f"revisions/{rev + 1}/"), 404, "not_found")
 
 
+# A revision is a transaction's: in the one of a test there would be only one.
+@pytest.mark.django_db(transaction=True)
 def test_a_large_revision_is_shown_in_part_in_a_list_and_whole_alone(cast: Cast) -> None:
     apply("resources:\n" + "".join(f'  - {{id: "doc:{n}"}}\n' for n in range(150)))
     newest = cast.alice.get("revisions/?limit=1").json["results"][0]

@@ -88,7 +88,7 @@ class Api:
         path: str,
         body: Any = None,
         *,
-        raw: bytes | None = None,
+        raw: Any = None,
         kind: str = "application/json",
         **headers: str,
     ) -> Answer:
