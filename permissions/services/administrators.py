@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
+from permissions.bundle.specs import BindingSpec
 from permissions.engine import names
 from permissions.engine.patterns import matches
 from permissions.engine.platform import PREFIX
 from permissions.engine.types import REALM
 from permissions.errors import LastAdministrator
 from permissions.models import GroupLine, Membership, Realm, RoleBinding, RoleGroup, RoleLine
-from permissions.services.contents import with_heirs
+from permissions.services.contents import parents_above, with_heirs
 from permissions.services.cover import Give, Line
 from permissions.services.holdings import Holdings
 from permissions.services.specs import parts
@@ -29,14 +30,24 @@ NEEDED: Final = ("permsite.realm:change", "permsite.binding:create")
 _judged_outside: ContextVar[bool] = ContextVar("keeps_administrator", default=False)
 
 
+def may_lock_out(realm: Realm, spec: BindingSpec) -> bool:
+    """Whether a new binding can take anything from an administrator: only by what it denies. Most deny nothing."""
+    if spec.role is None:
+        return any(map(_gives, spec.deny))
+    parents = parents_above(realm, {spec.role})
+    roles = {spec.role, *(parent for above in parents.values() for parent in above)}
+    denied = RoleLine.objects.filter(role__realm=realm, role__name__in=roles, effect="deny", pattern__startswith=PREFIX)
+    return any(map(_gives, denied.values_list("pattern", flat=True)))
+
+
 @contextmanager
-def keeps_administrator(write: Write) -> Iterator[None]:
+def keeps_administrator(write: Write, *, needed: bool = True) -> Iterator[None]:
     """Raises LastAdministrator at the end of the block if the realm had an administrator before it and has none after it.
 
     The one found before is asked first afterwards, so most writes cost two small reads. An inner block leaves the judgement
     to the outer one: a bundle may replace the only administrator.
     """
-    if _judged_outside.get():
+    if _judged_outside.get() or not needed:
         yield
         return
     known = next(administrators(write.realm), None)

@@ -7,7 +7,7 @@ from permissions.engine import names
 from permissions.engine.types import REALM
 from permissions.errors import NotFound
 from permissions.models import Realm, Role, RoleBinding
-from permissions.services.administrators import keeps_administrator
+from permissions.services.administrators import keeps_administrator, may_lock_out
 from permissions.services.gifts import Touch
 from permissions.services.guards import require
 from permissions.services.handing_out import handing_out
@@ -37,10 +37,10 @@ def _judged(realm: Realm, spec: BindingSpec) -> None:
 def binding_create(*, actor: Actor, realm: Realm, spec: BindingSpec, reason: str = "", request_id: str = "") -> RoleBinding:
     """Several bindings of one subject at one scope stay separate, so one that equals another is no duplicate."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
-        require(write, "binding", "create", [spec.scope])
+        author = require(write, "binding", "create", [spec.scope])
         _judged(write.realm, spec)
         touch = Touch(holders={spec.subject}, scopes={spec.scope or REALM})
-        with keeps_administrator(write), handing_out(write, touch):
+        with keeps_administrator(write, needed=may_lock_out(write.realm, spec)), handing_out(write, touch, author):
             return store_bindings(write, [Item(spec)])[0]
 
 
@@ -50,10 +50,10 @@ def binding_update(
     with permission_write(realm, actor, reason, request_id=request_id) as write:
         row = binding_named(write.realm, binding_id)
         before = binding_spec(row)
-        require(write, "binding", "change", dict.fromkeys([before.scope, spec.scope]))
+        author = require(write, "binding", "change", dict.fromkeys([before.scope, spec.scope]))
         _judged(write.realm, spec)
         touch = Touch(holders={before.subject, spec.subject}, scopes={spec.scope or REALM})
-        with keeps_administrator(write), handing_out(write, touch):
+        with keeps_administrator(write), handing_out(write, touch, author):
             store_bindings(write, [Item(spec, before, row)])
     return row
 
@@ -63,8 +63,8 @@ def binding_delete(*, actor: Actor, realm: Realm, binding_id: int, reason: str =
     with permission_write(realm, actor, reason, request_id=request_id) as write:
         row = binding_named(write.realm, binding_id)
         before = binding_spec(row)
-        require(write, "binding", "delete", [before.scope])
-        with keeps_administrator(write), handing_out(write, Touch(holders={before.subject})):
+        author = require(write, "binding", "delete", [before.scope])
+        with keeps_administrator(write), handing_out(write, Touch(holders={before.subject}), author):
             deleted, _ = RoleBinding.objects.filter(pk=row.pk).delete()
             if not deleted:
                 raise NotFound(f"there is no binding {binding_id} in realm {names.shown(realm.name)}")

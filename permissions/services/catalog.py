@@ -119,7 +119,7 @@ def group_update(
     *, actor: Actor, realm: Realm, name: str, spec: GroupSpec, reason: str = "", request_id: str = ""
 ) -> PermissionGroup:
     with permission_write(realm, actor, reason, request_id=request_id) as write:
-        require(write, "group", "change")
+        author = require(write, "group", "change")
         row = group_named(write.realm, name)
         before = group_specs(write.realm, [row])[row.pk]
         mistakes = Mistakes()
@@ -127,7 +127,7 @@ def group_update(
         mistakes.refuse()
         if spec.name != name:
             _refuse_taken_group(write.realm, spec.name)
-        with keeps_administrator(write), handing_out(write, Touch(groups={row.pk})):
+        with keeps_administrator(write), handing_out(write, Touch(groups={row.pk}), author):
             store_groups(write, [Item(spec, before, row)])
     return row
 

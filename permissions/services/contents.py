@@ -24,8 +24,8 @@ def with_heirs(roles: Iterable[int]) -> set[int]:
     return seen
 
 
-def role_contents(realm: Realm, names: Collection[str]) -> dict[str, Content]:
-    """The content of each role named; five statements and one for each level of inheritance."""
+def parents_above(realm: Realm, names: Collection[str]) -> dict[str, list[str]]:
+    """Role → the roles it inherits itself, for every role on a way up from those named."""
     parents: dict[str, list[str]] = defaultdict(list)
     seen = set(names)
     frontier = set(seen)
@@ -38,6 +38,13 @@ def role_contents(realm: Realm, names: Collection[str]) -> dict[str, Content]:
                 following.add(parent)
         frontier = following - seen
         seen |= frontier
+    return parents
+
+
+def role_contents(realm: Realm, names: Collection[str]) -> dict[str, Content]:
+    """The content of each role named; five statements and one for each level of inheritance."""
+    parents = parents_above(realm, names)
+    seen = {*names, *(parent for above in parents.values() for parent in above)}
     lines: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
     windows: dict[str, Window] = {}
     for part in parts(seen):

@@ -76,15 +76,16 @@ class Author:
 
 
 @contextmanager
-def handing_out(write: Write, touch: Touch) -> Iterator[None]:
+def handing_out(write: Write, touch: Touch, author: Author | None = None) -> Iterator[None]:
     """Raises Escalation at the end of the block if what was written in it gives anyone what the author lacks there.
 
-    Administrators pass. The block must hold every row change of the use case, so that both pictures are true.
+    Administrators pass. The block must hold every row change of the use case, so that both pictures are true; `author` may be
+    given if it was read in the same use case.
     """
     if write.actor.administrator:
         yield
         return
-    author = Author(write)
+    author = author or Author(write)
     before = picture_of(write.realm, touch)
     author.prepare({REALM} | touch.scopes | touch.nodes | before.scopes())
     yield

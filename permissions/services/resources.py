@@ -49,7 +49,7 @@ def resource_update(
         row = resource_named(write.realm, ref)
         before = resource_spec(row)
         scopes = [ref, spec.parent] if spec.parent != before.parent else [ref]
-        require(write, "resource", "change", scopes)
+        author = require(write, "resource", "change", scopes)
         _judged(spec)
         refuse_cycles(write.realm, RESOURCES, {ref: edges_of(spec)})
         touch = Touch(nodes={ref, spec.id}, scopes={ref, spec.id})
@@ -57,7 +57,7 @@ def resource_update(
             if Resource.objects.filter(realm=write.realm, ref=spec.id).exists():
                 raise Conflict(f"resource {names.shown(spec.id)} exists already")
             touch.holders = set(RoleBinding.objects.filter(scope=row).values_list("subject__ref", flat=True))
-        with keeps_administrator(write), handing_out(write, touch):
+        with keeps_administrator(write), handing_out(write, touch, author):
             store_resources(write, [Item(spec, before, row)])
     return row
 
@@ -67,7 +67,7 @@ def resource_delete(*, actor: Actor, realm: Realm, ref: str, reason: str = "", r
     live on elsewhere, and then lies below the realm alone: what that gives is judged as a move there."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
         row = resource_named(write.realm, ref)
-        require(write, "resource", "delete", [ref])
+        author = require(write, "resource", "delete", [ref])
         before = resource_spec(row)
         children = list(Resource.objects.filter(parent=row).order_by("ref").values_list("ref", flat=True)[:6])
         if children:
@@ -75,7 +75,10 @@ def resource_delete(*, actor: Actor, realm: Realm, ref: str, reason: str = "", r
             raise Conflict(f"resource {names.shown(ref)} cannot be deleted: below it lie {told}")
         bindings = RoleBinding.objects.filter(scope=row).select_related("subject", "role", "scope").order_by("pk")
         held = [(binding, binding_spec(binding)) for binding in bindings]
-        with keeps_administrator(write), handing_out(write, Touch(holders={spec.subject for _, spec in held}, nodes={ref})):
+        with (
+            keeps_administrator(write),
+            handing_out(write, Touch(holders={spec.subject for _, spec in held}, nodes={ref}), author),
+        ):
             for binding, spec in held:
                 record(write, "binding", str(binding.pk), spec, None)
                 binding.delete()

@@ -51,14 +51,14 @@ def role_create(*, actor: Actor, realm: Realm, spec: RoleSpec, reason: str = "",
 
 def role_update(*, actor: Actor, realm: Realm, name: str, spec: RoleSpec, reason: str = "", request_id: str = "") -> Role:
     with permission_write(realm, actor, reason, request_id=request_id) as write:
-        require(write, "role", "change")
+        author = require(write, "role", "change")
         row = role_named(write.realm, name)
         before = role_specs(write.realm, [row])[row.pk]
         _judged(write.realm, spec)
         if spec.name != name:
             _refuse_taken(write.realm, spec.name)
         refuse_cycles(write.realm, ROLES, {name: spec.inherits})
-        with keeps_administrator(write), handing_out(write, Touch(roles={row.pk})):
+        with keeps_administrator(write), handing_out(write, Touch(roles={row.pk}), author):
             store_roles(write, [Item(spec, before, row)])
     return row
 

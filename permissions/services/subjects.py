@@ -61,7 +61,7 @@ def subject_update(*, actor: Actor, realm: Realm, ref: str, spec: SubjectSpec, r
     """Attributes feed conditions and are not judged by cover (see `handing_out.py`); waking a subject up, or giving what it has
     to another name, is."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
-        require(write, "subject", "change")
+        author = require(write, "subject", "change")
         row = subject_named(write.realm, ref)
         before = subject_spec(row)
         mistakes = Mistakes()
@@ -71,7 +71,7 @@ def subject_update(*, actor: Actor, realm: Realm, ref: str, spec: SubjectSpec, r
             refuse_account(row, "renamed")
             if Subject.objects.filter(realm=write.realm, ref=spec.id).exists():
                 raise Conflict(f"subject {names.shown(spec.id)} exists already")
-        with keeps_administrator(write), handing_out(write, Touch(revived={ref, spec.id})):
+        with keeps_administrator(write), handing_out(write, Touch(revived={ref, spec.id}), author):
             store_subjects(write, [Item(spec, before, row)])
     return row
 
@@ -82,12 +82,12 @@ def subject_from_team(
     """A team that holds nobody becomes a plain subject; its own bindings and memberships stay with it."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
         require(write, "team", "delete")
-        require(write, "subject", "create")
+        author = require(write, "subject", "create")
         row = team_named(write.realm, ref)
         before = team_specs(write.realm, [row])[row.pk]
         if before.members:
             raise Conflict(f"{names.shown(ref)} is a team with members and cannot become a subject")
-        with handing_out(write, Touch(revived={ref})):
+        with handing_out(write, Touch(revived={ref}), author):
             store_subjects(write, [Item(spec, before, row)])
     return row
 
@@ -96,11 +96,11 @@ def subject_delete(*, actor: Actor, realm: Realm, ref: str, reason: str = "", re
     """Deletes the subject with its bindings, memberships and keys. Known again, it would be rid of every deny it had: so deleting
     it takes the cover that taking those denies away takes."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
-        require(write, "subject", "delete")
+        author = require(write, "subject", "delete")
         row = subject_named(write.realm, ref)
         refuse_account(row, "deleted")
         before = subject_spec(row)
-        with keeps_administrator(write), handing_out(write, Touch(holders={ref}, members={ref})):
+        with keeps_administrator(write), handing_out(write, Touch(holders={ref}, members={ref}), author):
             drop_with_what_hangs_on_it(write, row)
             record(write, "subject", ref, before, None)
 

@@ -12,7 +12,7 @@ from permissions.services.administrators import keeps_administrator
 from permissions.services.cycles import TEAMS, refuse_cycles
 from permissions.services.gifts import Touch
 from permissions.services.guards import require
-from permissions.services.handing_out import handing_out
+from permissions.services.handing_out import Author, handing_out
 from permissions.services.specs import binding_spec, subject_spec, team_specs
 from permissions.services.stores.rows import Item, clean, record
 from permissions.services.stores.subjects import move_window, named_subjects, store_teams
@@ -48,7 +48,7 @@ def scopes_of_teams(realm: Realm, teams: set[str]) -> set[str]:
 def team_create(*, actor: Actor, realm: Realm, spec: TeamSpec, reason: str = "", request_id: str = "") -> Subject:
     """A subject that was only named so far may turn out to be a team; its members then gain what was bound to that name."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
-        require(write, "team", "create")
+        author = require(write, "team", "create")
         _judged(spec)
         row = Subject.objects.filter(realm=write.realm, ref=spec.id).first()
         if row is not None and row.kind != "subject":
@@ -56,21 +56,23 @@ def team_create(*, actor: Actor, realm: Realm, spec: TeamSpec, reason: str = "",
         if row is not None:
             refuse_account(row, "made a team")
         before: SubjectSpec | None = None if row is None else subject_spec(row)
-        return _kept(write, spec, before, row)
+        return _kept(write, spec, before, row, author)
 
 
 def team_update(*, actor: Actor, realm: Realm, ref: str, spec: TeamSpec, reason: str = "", request_id: str = "") -> Subject:
     with permission_write(realm, actor, reason, request_id=request_id) as write:
-        require(write, "team", "change")
+        author = require(write, "team", "change")
         row = team_named(write.realm, ref)
         before = team_specs(write.realm, [row])[row.pk]
         _judged(spec)
         if spec.id != ref and Subject.objects.filter(realm=write.realm, ref=spec.id).exists():
             raise Conflict(f"subject {names.shown(spec.id)} exists already")
-        return _kept(write, spec, before, row)
+        return _kept(write, spec, before, row, author)
 
 
-def _kept(write: Write, spec: TeamSpec, before: SubjectSpec | TeamSpec | None, row: Subject | None) -> Subject:
+def _kept(
+    write: Write, spec: TeamSpec, before: SubjectSpec | TeamSpec | None, row: Subject | None, author: Author | None
+) -> Subject:
     """Stores the team. Those can gain whose membership differs, and the team itself where it wakes up or is renamed."""
     old = {m.id: m for m in before.members} if isinstance(before, TeamSpec) else {}
     new = {m.id: m for m in spec.members}
@@ -79,7 +81,7 @@ def _kept(write: Write, spec: TeamSpec, before: SubjectSpec | TeamSpec | None, r
     if row is not None:
         touch.revived = {row.ref, spec.id}
     refuse_cycles(write.realm, TEAMS, {spec.id if row is None else row.ref: new})
-    with keeps_administrator(write), handing_out(write, touch):
+    with keeps_administrator(write), handing_out(write, touch, author):
         item: Item[TeamSpec, Subject] = Item(spec, before, row)  # type: ignore[arg-type]  # a subject may become a team
         return store_teams(write, [item])[spec.id]
 
@@ -87,11 +89,11 @@ def _kept(write: Write, spec: TeamSpec, before: SubjectSpec | TeamSpec | None, r
 def team_delete(*, actor: Actor, realm: Realm, ref: str, reason: str = "", request_id: str = "") -> None:
     """Deletes the team with its bindings and memberships. A deny that its members had by it needs cover, as any taken away."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
-        require(write, "team", "delete")
+        author = require(write, "team", "delete")
         row = team_named(write.realm, ref)
         before = team_specs(write.realm, [row])[row.pk]
         touch = Touch(holders={ref}, members={ref, *(m.id for m in before.members)})
-        with keeps_administrator(write), handing_out(write, touch):
+        with keeps_administrator(write), handing_out(write, touch, author):
             for binding in RoleBinding.objects.filter(subject=row).select_related("subject", "role", "scope").order_by("pk"):
                 record(write, "binding", str(binding.pk), binding_spec(binding), None)
                 binding.delete()
@@ -102,14 +104,14 @@ def team_delete(*, actor: Actor, realm: Realm, ref: str, reason: str = "", reque
 def member_add(*, actor: Actor, realm: Realm, team: str, spec: MemberSpec, reason: str = "", request_id: str = "") -> Membership:
     """Makes a subject or a team a member, or moves the window of one that is."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
-        require(write, "team", "change")
+        author = require(write, "team", "change")
         row = team_named(write.realm, team)
         mistakes = Mistakes()
         mistakes.member(team, spec, "member")
         mistakes.refuse()
         refuse_cycles(write.realm, TEAMS, {team: [spec.id]})
         touch = Touch(members={spec.id}, scopes=scopes_of_teams(write.realm, {team}))
-        with keeps_administrator(write), handing_out(write, touch):
+        with keeps_administrator(write), handing_out(write, touch, author):
             member = named_subjects(write, [spec.id])[spec.id]
             membership = Membership.objects.filter(team=row, member=member).select_related("team", "member").first()
             if membership is None:
@@ -126,13 +128,13 @@ def member_add(*, actor: Actor, realm: Realm, team: str, spec: MemberSpec, reaso
 
 def member_remove(*, actor: Actor, realm: Realm, team: str, member: str, reason: str = "", request_id: str = "") -> None:
     with permission_write(realm, actor, reason, request_id=request_id) as write:
-        require(write, "team", "change")
+        author = require(write, "team", "change")
         row = team_named(write.realm, team)
         membership = Membership.objects.filter(team=row, member__ref=member).first()
         if membership is None:
             raise NotFound(f"{names.shown(member)} is no member of {names.shown(team)}")
         before = MemberSpec(member, membership.valid_from, membership.valid_until)
-        with keeps_administrator(write), handing_out(write, Touch(members={member})):
+        with keeps_administrator(write), handing_out(write, Touch(members={member}), author):
             membership.delete()
             write.record("team.member_remove", "team", team, _told(before), None)
 

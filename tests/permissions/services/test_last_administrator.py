@@ -80,6 +80,14 @@ def test_nor_does_a_deny(only_alice: tuple[Acme, RoleBinding]) -> None:
             binding_create(actor=ALICE, realm=acme.realm, spec=BindingSpec(holder, deny=("permsite.realm:change",)))
 
 
+def test_nor_does_a_role_that_denies_through_what_it_inherits(only_alice: tuple[Acme, RoleBinding]) -> None:
+    acme, _ = only_alice
+    acme.role("nobody manages", deny=(CodeSpec("permsite.*:*"),))
+    acme.role("harmless", inherits=("nobody manages",))
+    with pytest.raises(LastAdministrator):
+        binding_create(actor=SYSTEM, realm=acme.realm, spec=BindingSpec("user:alice", role="harmless"))
+
+
 @pytest.mark.parametrize("spec", [SubjectSpec("user:alice", active=False), SubjectSpec("user:alice", locked=True)])
 def test_nor_does_putting_the_last_one_to_sleep(only_alice: tuple[Acme, RoleBinding], spec: SubjectSpec) -> None:
     acme, _ = only_alice

@@ -69,7 +69,7 @@ class Rival:
 
 
 def _until_it_waits(rival: Rival) -> None:
-    """Until the rival stands before the realm's lock. SQLite shows no waiter: a moment must do, and only makes the test weaker."""
+    """Until the rival stands before the realm's lock. SQLite shows no waiter: there a moment must do, which weakens the test."""
     if connection.vendor != "postgresql":
         time.sleep(0.2)
         return
