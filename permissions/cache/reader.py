@@ -177,7 +177,7 @@ def _refresh(realm: str, old: State | None, *, old_serves: bool) -> State:
             kinds = selectors.changed_kinds(head.realm_id, old.head.rev, old.head.stamp, head.rev)
             if kinds is not None and not kinds & {"m", "*"}:
                 table = old
-        new = _build(realm, table)
+        new = _build(realm, table, old)
     except NotFound:
         _states.pop(realm, None)
         raise
@@ -189,8 +189,11 @@ def _refresh(realm: str, old: State | None, *, old_serves: bool) -> State:
     return new
 
 
-def _build(realm: str, kept: State | None) -> State:
-    """A State at the head of one database snapshot. `kept` lends its table where the model did not change since."""
+def _build(realm: str, kept: State | None, old: State | None) -> State:
+    """A State at the head of one database snapshot.
+
+    `kept` lends its table where the model did not change since; `old` lends what a changed model left alone.
+    """
     asked_ns = boot_ns()
     with selectors.one_snapshot():
         head = revisions.head(realm)
@@ -208,7 +211,8 @@ def _build(realm: str, kept: State | None) -> State:
         return State(head, kept.table, kept.critical, max_age_ns, asked_ns, offset_us)
     assert facts is not None  # noqa: S101 - it was read above unless `kept` serves
     critical = frozenset(p.code for p in facts.permissions if p.critical)
-    return State(head, compile_table(facts, cel.language()), critical, max_age_ns, asked_ns, offset_us)
+    table = compile_table(facts, cel.language(), None if old is None else old.table)
+    return State(head, table, critical, max_age_ns, asked_ns, offset_us)
 
 
 def _fill(state: State, requests: Sequence[Request], at_us: int | None) -> Pinned | None:
