@@ -34,6 +34,10 @@ class AuditView(NounView):
         "until": queries.instant("at__lt", "Entries before this instant."),
     }
 
+    @property
+    def one(self) -> str:
+        return "an audit entry"
+
     def rows(self, realm: Realm) -> QuerySet[AuditEvent]:
         return AuditEvent.objects.filter(realm_name=realm.name)
 

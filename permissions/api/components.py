@@ -28,6 +28,41 @@ PROBLEMS: Final = {
 KEY_KEYS: Final = ("name", "asserted", "subject", "admin", "valid_until")
 
 
+EXAMPLES: Final[dict[str, Schema]] = {
+    "Realm": {"name": "acme", "unknown_subjects": "deny", "settings": {"staleness_s": 0.5}},
+    "Permission": {"code": "post:edit", "title": "Edit posts", "menu": "content/posts", "requires": ["post:read"]},
+    "Group": {"name": "content.read", "permissions": ["post:read", "comment:*"]},
+    "Role": {
+        "name": "editor",
+        "inherits": ["viewer"],
+        "groups": ["content.read"],
+        "permissions": ["post:edit", {"code": "post:publish", "condition": "context.mfa == true"}],
+        "exclude": ["post:edit:pinned"],
+        "deny": ["post:purge"],
+    },
+    "Subject": {"id": "user:alice", "attributes": {"dept": "sales"}},
+    "Team": {"id": "team:eng", "members": ["user:alice", {"id": "user:eve", "valid_until": "2030-12-31T00:00:00Z"}]},
+    "Resource": {"id": "channel:9", "parent": "server:7", "attributes": {"owner": "user:alice"}},
+    "Binding": {"subject": "team:eng", "role": "editor", "scope": "channel:9", "valid_until": "2030-12-31T00:00:00Z"},
+    "RealmPatch": {"combining": "overlay"},
+    "PermissionPatch": {"menu": None, "critical": True},
+    "GroupPatch": {"permissions": ["post:read"]},
+    "RolePatch": {"title": "Editors", "deny": None},
+    "SubjectPatch": {"locked": True},
+    "TeamPatch": {"members": ["user:alice", "user:bob"]},
+    "ResourcePatch": {"parent": "server:8"},
+    "BindingPatch": {"valid_until": "2031-12-31T00:00:00Z"},
+    "KeyLine": {"name": "ci", "subject": "user:alice", "asserted": "fill"},
+    "Check": {"subject": "user:alice", "permission": "post:edit", "resource": "channel:9", "context": {"mfa": True}},
+    "Checks": {
+        "checks": [
+            {"subject": "user:alice", "permission": "post:edit", "resource": "channel:9"},
+            {"subject": "user:bob", "permission": "post:edit"},
+        ]
+    },
+}
+
+
 def ref(name: str) -> Schema:
     return {"$ref": f"{PREFIX}{name}"}
 

@@ -194,13 +194,17 @@ class NounView(ABC, ViewSetMixin, ApiView):
             ),
             "retrieve": Operation(
                 f"{self.section}_read",
-                f"Read one of {self.section}",
+                f"Read {self.one}",
                 self.section,
                 ref(answer),
                 problems=(404,),
                 parameters=(self.name_parameter(),),
             ),
         }
+
+    @property
+    def one(self) -> str:
+        return f"a {self.section.removesuffix('s')}"
 
     def answer(self) -> str:
         """The component that an answer is."""

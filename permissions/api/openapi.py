@@ -11,7 +11,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ComponentRegistry, normalize_result_object
 
-from permissions.api.components import PROBLEMS, Schema, components, ref
+from permissions.api.components import EXAMPLES, PREFIX, PROBLEMS, Schema, components, ref
 from permissions.revisions import HEADER
 
 VERSION: Final = "3.1.1"
@@ -86,12 +86,18 @@ def _operation(one: Operation) -> Schema:
     if one.about:
         described["description"] = one.about
     if one.body is not None:
-        described["requestBody"] = {"required": True, "content": {JSON: {"schema": one.body}}}
+        described["requestBody"] = {"required": True, "content": {JSON: _exemplified(one.body)}}
     described["responses"] = {
         str(one.status): answer,
         **{str(s): {"$ref": f"#/components/responses/Problem{s}"} for s in sorted(statuses) if s in PROBLEMS},
     }
     return described
+
+
+def _exemplified(body: Schema) -> Schema:
+    """With an example: one made up from the patterns of the texts would be noise."""
+    example = EXAMPLES.get(body["$ref"].removeprefix(PREFIX))
+    return {"schema": body} if example is None else {"schema": body, "example": example}
 
 
 class Generator(SchemaGenerator):

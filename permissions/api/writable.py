@@ -95,10 +95,10 @@ class WritableNoun(NounView):
         named = (self.name_parameter(),)
         return {
             **super().possible_operations(),
-            "create": Operation(f"{many}_create", f"Create one of {many}", many, answer, 201, line, writes=True, problems=(404,)),
+            "create": Operation(f"{many}_create", f"Create {self.one}", many, answer, 201, line, writes=True, problems=(404,)),
             "replace": Operation(
                 f"{many}_replace",
-                f"Replace one of {many}",
+                f"Replace {self.one}",
                 many,
                 answer,
                 200,
@@ -109,7 +109,7 @@ class WritableNoun(NounView):
             ),
             "merge": Operation(
                 f"{many}_merge",
-                f"Change some keys of one of {many}",
+                f"Change some keys of {self.one}",
                 many,
                 answer,
                 200,
@@ -119,7 +119,7 @@ class WritableNoun(NounView):
                 parameters=named,
             ),
             "remove": Operation(
-                f"{many}_delete", f"Delete one of {many}", many, None, 204, writes=True, problems=(404,), parameters=named
+                f"{many}_delete", f"Delete {self.one}", many, None, 204, writes=True, problems=(404,), parameters=named
             ),
         }
 

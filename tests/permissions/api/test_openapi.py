@@ -93,6 +93,7 @@ def test_lines_and_answers_are_as_it_says(schema: dict[str, Any], cast: Cast, no
 
     body, made = of(operation["post"]["requestBody"]), of(operation["post"]["responses"]["201"])
     page = of(operation["get"]["responses"]["200"])
+    body.validate(operation["post"]["requestBody"]["content"]["application/json"]["example"])
     body.validate(noun.line)
     body.validate(noun.changed)
     of(schema["paths"][f"/api/v1/{noun.section}/{{name}}/"]["patch"]["requestBody"]).validate(noun.patch)
