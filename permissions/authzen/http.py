@@ -48,11 +48,9 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
 
 def echo_of(scope: Scope) -> tuple[Header, ...]:
     """The request id to send back: the same value, without what could end a header line, and capped."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            kept = _controls.sub(b"", value)[:MAX_REQUEST_ID]
-            return ((b"x-request-id", kept),) if kept else ()
-    return ()
+    value = dict(scope["headers"]).get(b"x-request-id")
+    kept = _controls.sub(b"", value)[:MAX_REQUEST_ID] if value else b""
+    return ((b"x-request-id", kept),) if kept else ()
 
 
 def check_content_type(headers: dict[bytes, bytes]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 import hmac
 import logging
 import time
@@ -54,15 +55,19 @@ class _Remembered:
     until_us: int | None
 
 
-# By digest, never by the key itself: what is remembered must be worth nothing to whoever reads the memory of this process.
-_remembered: dict[str, _Remembered] = {}
-_running: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Task[Caller | None]]] = WeakKeyDictionary()
+# By the hash of the header, never by the key itself: what is remembered must be worth nothing to whoever reads the memory of this
+# process. Hashing the header as it came spares reading the key out of it, a third of what a caller in memory costs.
+_remembered: dict[bytes, _Remembered] = {}
+_running: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bytes, asyncio.Task[Caller | None]]] = WeakKeyDictionary()
+
+
+def _mark_of(header: str) -> bytes:
+    return hashlib.sha256(header.encode("utf-8", "surrogatepass")).digest()
 
 
 def warm(header: str) -> Caller | None:
     """The caller as remembered, without I/O. None says only that `resolve` must be asked."""
-    presented = keys.parse(header)
-    return None if presented is None else _recall(keys.digest_of(presented.plain))
+    return _recall(_mark_of(header))
 
 
 def resolve(header: str) -> Caller | None:
@@ -73,14 +78,14 @@ def resolve(header: str) -> Caller | None:
     presented = keys.parse(header)
     if presented is None:
         return None
-    digest = keys.digest_of(presented.plain)
+    mark = _mark_of(header)
     # An open transaction may see a revoke that no other does; what it reads is neither taken from the memory nor kept in it.
     alone = connection.in_atomic_block
-    caller = None if alone else _recall_fresh(digest)
+    caller = None if alone else _recall_fresh(mark)
     if caller is not None:
         return caller
     try:
-        found = _read(presented.prefix, digest)
+        found = _read(presented.prefix, keys.digest_of(presented.plain))
     except (DatabaseError, InterfaceError) as error:
         log.warning("the database did not answer a look-up of a key: %s", type(error).__name__)
         raise Unavailable("the database does not answer", retry_after_s=1.0) from error
@@ -89,7 +94,7 @@ def resolve(header: str) -> Caller | None:
     if not alone:
         if len(_remembered) >= MAX_REMEMBERED:
             _remembered.clear()
-        _remembered[digest] = found
+        _remembered[mark] = found
     return found.caller
 
 
@@ -98,24 +103,23 @@ async def aresolve(header: str) -> Caller | None:
 
     The memory of all callers ages at the same moment; without this a thousand of them would queue for threads at once.
     """
-    presented = keys.parse(header)
-    if presented is None:
+    if keys.parse(header) is None:
         return None
     running = _running.setdefault(asyncio.get_running_loop(), {})
-    digest = keys.digest_of(presented.plain)
-    other = running.get(digest)
+    mark = _mark_of(header)
+    other = running.get(mark)
     if other is not None:
         await asyncio.wait([other])  # its fault is not ours, and our cancellation not its
-        caller = _recall(digest)
+        caller = _recall(mark)
         if caller is not None:
             return caller
     task = asyncio.ensure_future(pdp.in_thread(resolve)(header))
-    running[digest] = task
+    running[mark] = task
     try:
         return await task
     finally:
-        if running.get(digest) is task:
-            del running[digest]
+        if running.get(mark) is task:
+            del running[mark]
 
 
 def reset() -> None:
@@ -123,8 +127,8 @@ def reset() -> None:
     _remembered.clear()
 
 
-def _recall(digest: str) -> Caller | None:
-    found = _remembered.get(digest)
+def _recall(mark: bytes) -> Caller | None:
+    found = _remembered.get(mark)
     if found is None or found.position != pdp.position(found.caller.realm):
         return None
     if found.until_us is not None and time.time_ns() // 1_000 >= found.until_us:
@@ -132,16 +136,16 @@ def _recall(digest: str) -> Caller | None:
     return found.caller
 
 
-def _recall_fresh(digest: str) -> Caller | None:
+def _recall_fresh(mark: bytes) -> Caller | None:
     """As remembered, once it is known where the realm stands: asking for its head costs less than reading the key again."""
-    found = _remembered.get(digest)
+    found = _remembered.get(mark)
     if found is None:
         return None
     try:
         pdp.refresh(found.caller.realm)
     except InvalidRequestError:  # the realm is gone, and its keys with it
         return None
-    return _recall(digest)
+    return _recall(mark)
 
 
 def _read(prefix: str, digest: str) -> _Remembered | None:
