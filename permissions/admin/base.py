@@ -24,7 +24,7 @@ from django.utils.translation import gettext_lazy
 from permissions.admin import theme
 from permissions.admin.asker import Asker, actor_of, asker, choose_realm, current_realm, forget_answers, keep_token
 from permissions.admin.drafts import Refusal, explained
-from permissions.admin.forms import BoundedJSONField, is_key, with_bounded_keys
+from permissions.admin.forms import BoundedJSONField, is_key, with_bounded_keys, with_names
 from permissions.errors import Refused
 from permissions.models import Realm
 from permissions.writing import Actor, Write, run_write
@@ -121,7 +121,7 @@ class GuardedAdmin(theme.ModelAdmin):
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None and isinstance(field.widget, forms.Textarea):
             field.widget.attrs["rows"] = 3
-        return field
+        return with_names(field)
 
     # -- every POST inside one write ---------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from permissions.admin import theme
 from permissions.admin.asker import current_realm
 from permissions.admin.base import GuardedAdmin, in_realm
 from permissions.admin.drafts import Draft, Refusal
-from permissions.admin.forms import SpecForm, with_bounded_keys
+from permissions.admin.forms import SpecForm, with_bounded_keys, with_names
 from permissions.audit import canonical
 from permissions.bundle.schema import to_dict
 from permissions.errors import Conflict
@@ -131,3 +131,17 @@ class Lines(theme.TabularInline):
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         kwargs.setdefault("queryset", in_realm(db_field, current_realm(request)))
         return with_bounded_keys(super().formfield_for_foreignkey(db_field, request, **kwargs))
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        return with_names(super().formfield_for_dbfield(db_field, request, **kwargs))
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        base: Any = super().get_formset(request, obj, **kwargs)
+
+        class Named(base):  # type: ignore[misc]  # built anew for each request, as Django does
+            def add_fields(self, form: Any, index: int | None) -> None:
+                super().add_fields(form, index)
+                if "DELETE" in form.fields:
+                    form.fields["DELETE"].widget.attrs["aria-label"] = _("Delete")
+
+        return Named

@@ -1,0 +1,41 @@
+// Names for the fields that Django's own scripts leave without one: completing selects and the search.
+"use strict";
+
+(() => {
+  const text = (element) => (element ? element.textContent.trim().replace(/[:*]+$/, "").trim() : "");
+
+  const nameOf = (select) => {
+    const label = document.querySelector(`label[for="${CSS.escape(select.id)}"]`);
+    if (text(label)) return text(label);
+    // In a table of rows the column's heading says what the field is.
+    const cell = select.closest("td");
+    const head = cell && cell.closest("table").querySelectorAll("thead th")[cell.cellIndex];
+    return select.getAttribute("aria-label") || text(head) || select.name;
+  };
+
+  const nameAll = () => {
+    for (const select of document.querySelectorAll("select.select2-hidden-accessible")) {
+      const box = select.nextElementSibling;
+      if (!box) continue;
+      const name = nameOf(select);
+      for (const part of box.querySelectorAll('[role="combobox"], [role="textbox"]')) {
+        if (part.getAttribute("aria-label") !== name) part.setAttribute("aria-label", name);
+        // The value is announced as the content; a reference to it would take the place of the name.
+        part.removeAttribute("aria-labelledby");
+      }
+    }
+    const search = document.getElementById("searchbar");
+    const button = search && search.form && search.form.querySelector('[type="submit"]');
+    if (search && !search.getAttribute("aria-label")) {
+      search.setAttribute("aria-label", (button && button.value) || search.placeholder || "Search");
+    }
+  };
+
+  // Select2 makes its boxes when Django's script has run, and again for each row that is added.
+  const start = () => {
+    nameAll();
+    new MutationObserver(nameAll).observe(document.body, { childList: true, subtree: true });
+  };
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
+})();
