@@ -47,7 +47,7 @@ def read_json(body: bytes) -> Json:
     """The request body: one JSON object, UTF-8, at most MAX_DEPTH deep, no member name twice in an object."""
     if not body:
         raise InvalidRequestError("the request body is empty; a JSON object is needed")
-    if _is_too_deep(body):
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_too_deep(body):
         raise InvalidRequestError(f"the request body is nested deeper than {MAX_DEPTH} levels")
     try:
         value = _decode(body)
@@ -57,13 +57,15 @@ def read_json(body: bytes) -> Json:
         raise InvalidRequestError(f"the request body is not JSON as RFC 7493 has it: {error}") from error
     if type(value) is not dict:
         raise InvalidRequestError(f"the request body must be a JSON object, not {kind_of(value)}")
-    _refuse_repeated_names(body, value)
+    # The decoder lets the last of two equal names win, which a proxy in front may read the other way round (RFC 7493, 2.3). Each
+    # member costs one colon, so a lost one shows as a missing colon once the value is written out again; that is exact where the
+    # body escapes nothing, and takes 0.3 µs against 3.7 µs for pairs in Python.
+    if b"\\" in body or encode(value).count(b":") != body.count(b":"):
+        json.loads(body, object_pairs_hook=_once)
     return value
 
 
 def _is_too_deep(body: bytes) -> bool:
-    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
-        return False
     if b"\\" in body:
         body = _escapes.sub(b"", body)
     # Every second piece lies outside the strings; of these only brackets are kept, and each round takes the innermost pairs away.
@@ -73,17 +75,6 @@ def _is_too_deep(body: bytes) -> bool:
         if not brackets:
             return False
     return b"[]" in brackets  # what never pairs off is no JSON, and the decoder says so better
-
-
-def _refuse_repeated_names(body: bytes, value: Json) -> None:
-    """The decoder lets the last of two equal names win, which a proxy in front may read the other way round (RFC 7493, 2.3).
-
-    Each member costs one colon, so a lost member shows as a missing colon once the value is written out again; that is exact
-    where the body escapes nothing, and 0.3 µs against 3.7 µs for pairs in Python.
-    """
-    if b"\\" not in body and encode(value).count(b":") == body.count(b":"):
-        return
-    json.loads(body, object_pairs_hook=_once)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> Json:
