@@ -20,6 +20,7 @@ from permissions.api.openapi import OperationSchema
 from permissions.api.parsing import OnlyJSON, StrictJSONParser
 from permissions.api.problems import problem_handler
 from permissions.api.queries import Parameters
+from permissions.engine.reasons import InvalidRequestError
 from permissions.identity.authentication import KeyAuthentication
 from permissions.writing import Write, run_write
 
@@ -57,7 +58,9 @@ class ApiView(APIView):
 
     def initial(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        self.query = Parameters(request._request.GET, {REALM, *self.parameters_of(str(request.method))})
+        self.query = Parameters(
+            request._request.GET, {REALM, *self.parameters_of("GET" if request.method == "HEAD" else str(request.method))}
+        )
         self.asker = asker_of(request, self.query.get(REALM) if REALM in self.query else None)
 
     def parameters_of(self, method: str) -> tuple[str, ...]:
@@ -72,6 +75,20 @@ class ApiView(APIView):
         if sent == revisions.FULL:
             return None, True
         return revisions.parse(sent), False
+
+    def require_reached(self) -> None:
+        """Raises TokenFromFuture for a token the realm has not reached, InvalidRequestError for one of another realm.
+
+        What reads the tables reads the newest state; but after a restore that lost a write, its token must not be passed over.
+        """
+        token, _ = self.token_in()
+        if token is None:
+            return
+        head = revisions.head(self.asker.realm)
+        if token.realm_id != head.realm_id:
+            raise InvalidRequestError("the token belongs to another realm")
+        if token.epoch8 == head.epoch[:8] and token.rev > head.rev:
+            raise revisions.TokenFromFuture("the token names a revision that this realm has not reached")
 
     @property
     def sent_token(self) -> bool:

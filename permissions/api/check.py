@@ -104,7 +104,7 @@ class ExplainView(DecisionView):
 
 
 def asking(name: str, summary: str, answered: str, body: str, about: str = "") -> Operation:
-    return Operation(name, summary, "decisions", ref(answered), body=ref(body), about=about, checks=True, problems=(409,))
+    return Operation(name, summary, "decisions", ref(answered), body=ref(body), about=about, checks=True)
 
 
 def read_question(data: object, where: str, asker: Asker) -> tuple[Request, dt.datetime | None]:

@@ -53,6 +53,7 @@ class NounView(ABC, ViewSetMixin, ApiView):
     def initial(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         self.asker.manager()
+        self.require_reached()
         if "name" in kwargs and self.key_of(kwargs["name"]) is None:
             self.asker.require(self.code("view"))
             raise self.missing(self.asker.realm, kwargs["name"])

@@ -70,18 +70,15 @@ def _operation(one: Operation) -> Schema:
         parameters.append({"$ref": "#/components/parameters/Realm"})
     if one.writes:
         parameters.append({"$ref": "#/components/parameters/Reason"})
-    if one.checks:
-        parameters.append({"$ref": "#/components/parameters/Token"})
+    parameters.append({"$ref": "#/components/parameters/Token"})
     answer: Schema = {"description": "Done." if one.answer is None else "The answer."}
     if one.answer is not None:
         answer["content"] = {JSON: {"schema": one.answer}}
     if one.writes or one.checks:
         answer["headers"] = {HEADER: {"$ref": "#/components/headers/Token"}}
-    statuses = {400, 401, 403, 405, 503, *one.problems}
+    statuses = {400, 401, 403, 405, 409, 503, *one.problems}
     if one.body is not None:
         statuses |= {413, 415}
-    if one.writes:
-        statuses |= {409}
     described: Schema = {"operationId": one.name, "summary": one.summary, "tags": [one.tag], "parameters": parameters}
     if one.about:
         described["description"] = one.about

@@ -8,7 +8,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from permissions.revisions import HEADER, parse
+from permissions import revisions
+from permissions.revisions import HEADER, Head, parse
 from tests.permissions.api.world import Api, Cast, item, refused
 from tests.worlds import apply
 
@@ -114,6 +115,26 @@ def test_a_page_costs_the_same_whatever_it_holds(cast: Cast) -> None:
     )
     # One more statement tells a large revision's objects apart from those of small ones.
     assert {path: cost(path) for path in paths} == {**few, "revisions/": few["revisions/"] + 1}
+
+
+def test_a_token_sent_with_a_list_is_not_passed_over(cast: Cast) -> None:
+    head = revisions.head("default")
+    ahead = revisions.mint(Head(head.realm_id, head.name, head.epoch, head.rev + 9, head.stamp))
+    for path in ("roles/", "roles/editor/", "audit/", "realms/default/"):
+        assert cast.root.get(path, X_Permission_Token=revisions.mint(head)).status == 200
+        assert cast.root.get(path, X_Permission_Token="full").status == 200
+        refused(cast.root.get(path, X_Permission_Token="nonsense"), 400, "invalid")
+        refused(cast.root.get(path, X_Permission_Token=ahead), 409, "token_from_future")
+    refused(cast.root.delete("roles/editor/", X_Permission_Token=ahead), 409, "token_from_future")
+
+
+def test_head_and_options_are_answered(cast: Cast) -> None:
+    for path in ("roles/?limit=1", "roles/editor/", "menu/"):
+        head = cast.root.send("HEAD", path)
+        assert (head.status, head.body) == (200, b"")
+        assert "GET" in cast.root.send("OPTIONS", path.partition("?")[0]).headers["Allow"]
+    assert cast.charlie.send("HEAD", "roles/").status == 403
+    assert cast.root.send("OPTIONS", "check").status == 200
 
 
 # Audit and revisions.
