@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import random
 from typing import Any
 
 import pytest
@@ -281,3 +282,16 @@ def test_another_charset_is_refused(value):
 )
 def test_json_by_its_other_spellings_is_accepted(value):
     assert ask(application(), content_type=value).status == 200
+
+
+@pytest.mark.parametrize("path", ["/access/v1/evaluation", "/access/v1/evaluations"])
+def test_a_damaged_body_is_refused_or_answered_but_never_a_fault(path):
+    chance = random.Random(5)
+    whole = json.dumps({**FULL, "evaluations": [{}, {"subject": ALICE}]}).encode()
+    app = application()
+    for _ in range(1_500):
+        body = bytearray(whole)
+        for _ in range(chance.randint(1, 6)):
+            place = chance.randrange(len(body))
+            body[place : place + chance.randint(0, 2)] = bytes([chance.randrange(256)]) * chance.choice([0, 1, 1, 40])
+        assert ask(app, bytes(body), path=path).status in (200, 400), bytes(body)
