@@ -113,7 +113,7 @@ def asserted_teams(request: Request) -> list[str]:
 def asserted_parent(request: Request) -> str | None:
     if request.asserted == "ignore" or "parent" not in request.resource_properties:
         return None
-    parent = request.resource_properties["parent"]
-    if not isinstance(parent, str) or ":" not in parent:
-        raise InvalidRequestError("resource.properties.parent must be written type:id")
-    return parent
+    try:
+        return names.check_ref(request.resource_properties["parent"], "resource.properties.parent")
+    except names.BadNameError as error:
+        raise InvalidRequestError(str(error)) from error
