@@ -120,7 +120,7 @@ class Application:
             decision = await self._pdp.adecide(request, realm=realm, token=token, superuser=self._superuser)
         call.revisions.append(decision.revision)
         if decision.obligations:
-            return messages.encode(messages.answer_of(request, decision))
+            return messages.encode(messages.answer_of(decision))
         return _PLAIN_ANSWER[decision.allowed]
 
     async def _evaluations(self, call: Call, message: Json) -> bytes:
@@ -136,7 +136,7 @@ class Application:
             request, realm=call.caller.realm, token=call.token, superuser=self._superuser
         )
         call.revisions.append(explanation.decision.revision)
-        return messages.answer_of(request, explanation.decision, explanation.to_dict())
+        return messages.answer_of(explanation.decision, explanation.to_dict())
 
     async def _decide_all(self, call: Call, requests: Sequence[Request]) -> list[Json]:
         realm, token = call.caller.realm, call.token
@@ -145,7 +145,7 @@ class Application:
             decisions = await self._pdp.adecide_many(requests, realm=realm, token=token, superuser=self._superuser)
         call.revisions.extend(decision.revision for decision in decisions)
         return [
-            await self._explain(call, request) if messages.wants_reasons(request) else messages.answer_of(request, decision)
+            await self._explain(call, request) if messages.wants_reasons(request) else messages.answer_of(decision)
             for request, decision in zip(requests, decisions, strict=True)
         ]
 

@@ -210,19 +210,15 @@ def wants_reasons(request: Request) -> bool:
     return request.context.get("explain") is True
 
 
-def wants_obligations(request: Request) -> bool:
-    """An enforcement point that names the obligations it supports is one that reads them (obligations profile)."""
-    return "supported_obligations" in request.context or wants_reasons(request)
-
-
-def answer_of(request: Request, decision: Decision, explanation: Json | None = None) -> Json:
+def answer_of(decision: Decision, explanation: Json | None = None) -> Json:
     """A decision as it goes out.
 
-    A context is there only when asked for: it would break clients that compare whole answers. With an explanation it tells the
+    A context is there only when asked for, since it would break clients that compare whole answers; save for obligations, which go
+    out whenever there are some: a client that saw a bare yes would act without meeting them. With an explanation it tells the
     reason, the path that decided and the nearest missing grants.
     """
     # What the answer says already, or does not have, is left out of it.
     context: Json = {name: value for name, value in (explanation or {}).items() if name not in ("allowed", "obligations")}
-    if decision.obligations and wants_obligations(request):
+    if decision.obligations:
         context["obligations"] = list(decision.obligations)
     return {"decision": decision.allowed, "context": context} if context else {"decision": decision.allowed}

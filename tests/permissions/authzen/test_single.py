@@ -92,12 +92,12 @@ def test_a_denial_is_explained_when_asked_for():
     assert answer["context"]["reason"] == "no_grant"
 
 
-def test_obligations_go_to_a_client_that_says_it_reads_them():
+def test_obligations_are_never_kept_from_a_client():
     step_up = {"id": "1", "type": "step-up", "properties": {"acr_value": "mfa"}}
     pdp = Table()
     pdp.obligations = (step_up,)
     app = application(pdp)
-    assert ask(app).body == b'{"decision":true}'
+    assert ask(app).json == {"decision": True, "context": {"obligations": [step_up]}}
     named = ask(app, {**QUESTION, "context": {"supported_obligations": ["step-up"]}}).json
     assert named == {"decision": True, "context": {"obligations": [step_up]}}
     explained = ask(app, {**QUESTION, "context": {"explain": True}}).json
