@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 from django.http import HttpRequest as DjangoRequest
 from django.http import HttpResponse
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request as HttpRequest
@@ -66,6 +67,11 @@ class ApiView(APIView):
     def parameters_of(self, method: str) -> tuple[str, ...]:
         return ()
 
+    def finalize_response(self, request: HttpRequest, response: Response, *args: Any, **kwargs: Any) -> Response:
+        # Who may see an answer was decided for this caller, now: a cache on the way would show it to the next one, or later.
+        response.headers.setdefault("Cache-Control", "no-store")
+        return super().finalize_response(request, response, *args, **kwargs)
+
     # X-Permission-Token
     def token_in(self) -> tuple[revisions.Token | None, bool]:
         """(token, full) as the caller sent them. Raises Invalid for a text that is no token."""
@@ -109,6 +115,8 @@ class ApiView(APIView):
         return done, {revisions.HEADER: write.token}
 
 
+# Exempt, as DRF's views are: nothing is done here, and the middleware's refusal would be an HTML page.
+@csrf_exempt
 def not_found(request: DjangoRequest, path: str = "") -> HttpResponse:
     """Whatever under /api/ no route knows."""
     return problems.plain(

@@ -9,6 +9,7 @@ from typing import Final
 import yaml
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from permissions.api.openapi import Generator
@@ -28,6 +29,7 @@ def as_yaml(text: str) -> str:
     return yaml.safe_dump(json.loads(text), sort_keys=False, allow_unicode=True, width=120)
 
 
+@csrf_exempt
 @require_safe
 def schema(request: HttpRequest) -> HttpResponse:
     """JSON, or YAML where `?format=yaml` or the Accept header asks for it."""
@@ -37,6 +39,7 @@ def schema(request: HttpRequest) -> HttpResponse:
     return HttpResponse(document(), content_type=f"{JSON}; charset=utf-8")
 
 
+@csrf_exempt
 @require_safe
 def docs(request: HttpRequest) -> HttpResponse:
     return render(request, "permissions/api_docs.html")

@@ -90,9 +90,7 @@ class KeyView(NounView):
             return row.pk, {**self.line(write.realm, self.rows(write.realm).get(pk=row.pk)), "key": plain}
 
         (pk, line), headers = self.write(work)
-        # The answer holds the one copy of a secret: no cache on the way may keep it.
-        headers |= {"Location": f"/api/v1/keys/{pk}/", "Cache-Control": "no-store"}
-        return Response(line, status=201, headers=headers)
+        return Response(line, status=201, headers={**headers, "Location": f"/api/v1/keys/{pk}/"})
 
     def remove(self, request: HttpRequest, name: str) -> Response:
         def work(write: Write) -> None:

@@ -268,6 +268,18 @@ def test_a_session_needs_its_csrf_token_to_write(cast: Cast) -> None:
     assert alice.post("roles/", {"name": "any"}, X_CSRFToken="c" * 32).status == 201
 
 
+def test_a_missing_csrf_token_is_a_problem_document_wherever_it_is_missed(cast: Cast) -> None:
+    alice = person("alice", csrf=True)
+    refused(alice.post("/api/v1/nothing", {}), 404, "not_found")
+    refused(alice.post("keys/", {"name": "x"}), 403, "forbidden")
+    assert alice.send("POST", "/api/schema/").status == 405
+
+
+def test_no_answer_may_be_kept_by_a_cache(cast: Cast) -> None:
+    for answer in (cast.root.get("roles/"), cast.charlie.get("roles/"), cast.nobody.get("roles/"), cast.root.get("menu/")):
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
 def test_a_key_needs_no_csrf_token(cast: Cast) -> None:
     key = with_key(make_key("more", is_admin=True))
     key.client.handler.enforce_csrf_checks = True
