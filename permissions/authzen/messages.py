@@ -213,9 +213,9 @@ def wants_reasons(request: Request) -> bool:
 def answer_of(decision: Decision, explanation: Json | None = None) -> Json:
     """A decision as it goes out.
 
-    out whenever there are some: a client that saw a bare yes would not meet them. An explanation tells the reason, the path that
-    decided and the nearest missing grants.
-    path that decided and the nearest missing grants.
+    A context is there only when asked for, since it would break clients that compare whole answers; save for obligations, which
+    go out whenever there are some: a client that saw a bare yes would act without meeting them. An explanation tells the reason,
+    the path that decided and the nearest missing grants.
     """
     # What the answer says already, or does not have, is left out of it.
     context: Json = {name: value for name, value in (explanation or {}).items() if name not in ("allowed", "obligations")}
