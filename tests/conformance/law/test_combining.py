@@ -14,7 +14,11 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_database
 
 TREE = """
 permissions: [{code: "m:read"}, {code: "m:send"}]
-resources: [{id: "server:7"}, {id: "channel:9", parent: "server:7"}, {id: "channel:8", parent: "server:7"}, {id: "thread:1", parent: "channel:9"}]
+resources:
+  - {id: "server:7"}
+  - {id: "channel:9", parent: "server:7"}
+  - {id: "channel:8", parent: "server:7"}
+  - {id: "thread:1", parent: "channel:9"}
 teams:
   - {id: "team:outer", members: ["team:inner"]}
   - {id: "team:inner", members: ["user:u", "user:v", "user:w"]}
@@ -137,7 +141,7 @@ OVERLAYS: list[tuple[list[str], bool]] = [
 
 def test_overlay_walks_from_the_realm_to_the_leaf_in_three_tiers() -> None:
     pdp.reset()
-    wrong = []
+    wrong: list[tuple[list[str], object]] = []
     for n, (lines, allowed) in enumerate(OVERLAYS):
         orders = list(itertools.permutations(lines))
         chosen = orders[n % len(orders)]

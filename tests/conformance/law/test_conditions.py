@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from typing import Any
 
 import pytest
 
@@ -224,7 +225,7 @@ bindings:
   - {subject: "user:u", allow: ["doc:size"], condition: "resource.attributes.size == 1"}
   - {subject: "user:u", allow: ["doc:soft"], condition: "action.attributes.soft == true"}
 """
-ASSERTED = {
+ASSERTED: dict[str, Any] = {
     "subject_properties": {"dept": "it", "level": 9},
     "resource_properties": {"state": "closed", "size": 1},
     "action_properties": {"soft": True},

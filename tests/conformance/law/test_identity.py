@@ -233,8 +233,15 @@ def test_a_cycle_is_refused_on_write(bundle: str) -> None:
 def test_a_diamond_is_no_cycle() -> None:
     law(
         """
-        roles: [{name: top, inherits: [l, r]}, {name: l, inherits: [base]}, {name: r, inherits: [base]}, {name: base, permissions: ["post:read"]}]
-        teams: [{id: "team:t", members: ["team:l", "team:r"]}, {id: "team:l", members: ["user:u"]}, {id: "team:r", members: ["user:u"]}]
+        roles:
+          - {name: top, inherits: [l, r]}
+          - {name: l, inherits: [base]}
+          - {name: r, inherits: [base]}
+          - {name: base, permissions: ["post:read"]}
+        teams:
+          - {id: "team:t", members: ["team:l", "team:r"]}
+          - {id: "team:l", members: ["user:u"]}
+          - {id: "team:r", members: ["user:u"]}
         bindings: [{subject: "team:t", role: top}]
         """,
         "user:u post:read - = granted",

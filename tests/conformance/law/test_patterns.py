@@ -139,7 +139,11 @@ def test_naming_a_concrete_code_anywhere_registers_it() -> None:
         """
         permissions: [{code: "n:listed", requires: ["n:required"]}]
         groups: [{name: g, permissions: ["n:group", "pattern:*"]}]
-        roles: [{name: r, permissions: ["n:role", {code: "n:conditional", condition: "true"}], deny: ["n:denied"], exclude: ["n:excluded"]}]
+        roles:
+          - name: r
+            permissions: ["n:role", {code: "n:conditional", condition: "true"}]
+            deny: ["n:denied"]
+            exclude: ["n:excluded"]
         bindings: [{subject: "user:u", allow: ["n:allowed"], deny: ["n:refused"]}, {subject: "user:all", allow: ["*"]}]
         """,
         """
