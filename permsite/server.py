@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
-from typing import Final
+from types import FrameType
+from typing import Any, Final
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+APPLICATION: Final = "permsite.asgi:application"
 DEFAULT_PORT: Final = 8000
 TRIES: Final = 100
 # Seconds. uvicorn would wait for open connections for ever; a client that keeps one open must not keep the server.
@@ -47,7 +50,7 @@ def address_of(bound: socket.socket) -> str:
     return f"http://{shown}:{port}"
 
 
-def config(application: str = "permsite.asgi:application", *, workers: int = 1) -> uvicorn.Config:
+def config(application: Any = APPLICATION, *, workers: int = 1) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         workers=workers,
@@ -62,10 +65,41 @@ def config(application: str = "permsite.asgi:application", *, workers: int = 1) 
     )
 
 
-def run(bound: socket.socket, *, workers: int = 1) -> None:
+class Ending:
+    """Remembers that SIGINT or SIGTERM came before the server listens to them.
+
+    Python drops an exception that a signal raises inside a callback of its own, of which the import system has many: a Ctrl-C in the
+    first half second would be lost.
+    """
+
+    def __init__(self) -> None:
+        self.was_asked = False
+
+    def listen(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._asked)
+
+    def _asked(self, number: int, frame: FrameType | None) -> None:
+        self.was_asked = True
+        raise KeyboardInterrupt
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, settings: uvicorn.Config, ending: Ending | None) -> None:
+        super().__init__(settings)
+        self._ending = ending
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # By now uvicorn's own handlers are in place: what came earlier is in `ending`, what comes later goes to them.
+        if self._ending is not None and self._ending.was_asked:
+            self.should_exit = True
+
+
+def run(bound: socket.socket, *, workers: int = 1, ending: Ending | None = None, application: Any = APPLICATION) -> None:
     """Serves until SIGINT or SIGTERM."""
-    settings = config(workers=workers)
+    settings = config(application, workers=workers)
     if workers > 1:
         Multiprocess(settings, sockets=[bound]).run()
     else:
-        uvicorn.Server(settings).run(sockets=[bound])
+        _Server(settings, ending).run(sockets=[bound])

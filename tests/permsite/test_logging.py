@@ -23,7 +23,10 @@ def logged():
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     logger.propagate = False
+    # A request of an earlier test may have left its id in this thread.
+    reset = ours.request_id.set("")
     yield logger, lambda: json.loads(stream.getvalue().splitlines()[-1])
+    ours.request_id.reset(reset)
     logger.removeHandler(handler)
 
 

@@ -78,3 +78,26 @@ def test_a_database_that_is_away_does_not_keep_it_from_starting(tmp_path):
 def unused_port() -> int:
     with server.bind("127.0.0.1", 0, or_next=False) as bound:
         return int(bound.getsockname()[1])
+
+
+def test_a_signal_that_came_too_early_is_not_lost():
+    """As when Python drops the exception because it was raised inside a callback of the import system."""
+    ending = server.Ending()
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    ending.listen()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
+    with server.bind("127.0.0.1", 0, or_next=False) as bound:
+        server.run(bound, ending=ending, application=nothing)  # it returns, or the test's time runs out
+
+
+async def nothing(scope, receive, send):
+    while scope["type"] == "lifespan":
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -38,8 +36,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, port: int | None, reset: bool, **options: Any) -> None:
         began = time.monotonic()
-        # SIGTERM as Ctrl-C: both end the children in order.
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+        ending = server.Ending()
+        ending.listen()
         folder = Path(settings.VAR)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if reset:
@@ -48,14 +46,14 @@ class Command(BaseCommand):
             bound = server.bind(HOST, server.DEFAULT_PORT if port is None else port, or_next=port is None)
         except (server.PortTakenError, OSError) as error:
             raise CommandError(str(error)) from None
-        with bound, Launcher(lambda text: None) as launcher:
-            self._use(server.address_of(bound))
-            store = self._store(launcher, folder)
-            try:
+        try:
+            with bound, Launcher() as launcher:
+                self._use(server.address_of(bound))
+                store = self._store(launcher, folder)
                 self._prepare(store, began)
-                server.run(bound)
-            except KeyboardInterrupt:
-                pass  # Ctrl-C is how a demo ends; the launcher then ends its children
+                server.run(bound, ending=ending)
+        except KeyboardInterrupt:
+            pass  # Ctrl-C is how a demo ends; the launcher has ended its children
         self.stdout.write("The demo has ended.")
 
     def _reset(self, folder: Path) -> None:
