@@ -68,7 +68,7 @@ def config(application: Any = APPLICATION, *, workers: int = 1) -> uvicorn.Confi
 class Ending:
     """Remembers that SIGINT or SIGTERM came before the server listens to them.
 
-    Python drops an exception that a signal raises inside a callback of its own, of which the import system has many: a Ctrl-C in the
+    Python drops an exception that a signal raises inside a callback of its own, and imports are full of them: a Ctrl-C in the
     first half second would be lost.
     """
 
