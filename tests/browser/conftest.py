@@ -1,0 +1,146 @@
+"""Pages in Chromium: a real server for each theme, one world for both, a fresh browser session for each test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from permsite import child
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def chromium() -> str:
+    named = os.environ.get("PERMSITE_CHROMIUM")
+    found = named or next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    if found is None:
+        reason = "no Chromium: run scripts/need-chromium as root, or set PERMSITE_CHROMIUM"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = chromium()
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """`site(theme)` → the address of a server with that theme; started once a session, all on one database file."""
+    folder = tmp_path_factory.mktemp("site")
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("DATABASE_", "REDIS_", "DJANGO_"))}
+    env |= {
+        "DATABASE_URL": f"sqlite:///{folder / 'site.sqlite3'}",
+        "PERMSITE_VAR": str(folder),
+        "SECRET_KEY": "pages-" + "k" * 50,
+        "PYTHONPATH": str(ROOT),
+    }
+    argv = [sys.executable, "-m", "tests.browser.site"]
+    subprocess.run([*argv, "prepare"], cwd=ROOT, env=env, check=True)
+    started: dict[str, tuple[Any, str]] = {}
+
+    def address(theme: str) -> str:
+        if theme not in started:
+            port_file = folder / f"{theme}.port"
+            log = folder / f"{theme}.log"
+            process = child.start([*argv, "serve", str(port_file)], cwd=ROOT, log=log, env=env | {"ADMIN_THEME": theme})
+            started[theme] = (process, f"http://localhost:{_port(process, port_file, log)}")
+        return started[theme][1]
+
+    yield address
+    for process, _ in started.values():
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _port(process: Any, port_file: Path, log: Path) -> str:
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        if port_file.exists():
+            return port_file.read_text()
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    raise RuntimeError(f"the site did not start: {log.read_text()[-2000:]}")
+
+
+@dataclass
+class Visit:
+    """One browser session at one theme. `complaints`: what the console and the content security policy said."""
+
+    page: Page
+    address: str
+    theme: str
+    complaints: list[str] = field(default_factory=list)
+
+    def login(self, name: str) -> None:
+        self.go("/admin/login/")
+        self.page.fill("[name=username]", name)
+        self.page.fill("[name=password]", "pw")
+        self.page.click("[type=submit]")
+        self.page.wait_for_url("**/admin/")
+
+    def go(self, path: str) -> None:
+        answer = self.page.goto(self.address + path)
+        assert answer is not None and answer.status == 200, (path, answer and answer.status)
+        # Two frames: what scripts do at load (labels, tabs, completing selects) is done by then.
+        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def text(self) -> str:
+        return str(self.page.inner_text("body"))
+
+    def sideways(self) -> int:
+        """By how many pixels the page is wider than the screen."""
+        return int(self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+
+
+WATCH = """document.addEventListener("securitypolicyviolation",
+  e => console.error("policy: " + e.violatedDirective + " " + e.blockedURI + " " + e.sample))"""
+
+
+@pytest.fixture
+def visit(browser: Browser, site: Callable[[str], str]) -> Iterator[Callable[..., Visit]]:
+    """`visit(theme, who=…, dark=…, width=…, language=…)` → a session, logged in."""
+    opened: list[BrowserContext] = []
+
+    def start(theme: str, who: str = "alice", *, dark: bool = False, width: int = 1280, language: str = "en-US") -> Visit:
+        scheme: Any = "dark" if dark else "light"
+        context = browser.new_context(
+            viewport={"width": width, "height": 844}, color_scheme=scheme, locale=language, reduced_motion="reduce"
+        )
+        opened.append(context)
+        context.add_init_script(WATCH)
+        found = Visit(context.new_page(), site(theme), theme)
+        found.page.on("console", lambda said: found.complaints.append(said.text) if said.type in ("error", "warning") else None)
+        found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
+        found.login(who)
+        return found
+
+    yield start
+    for context in opened:
+        context.close()

@@ -1,0 +1,40 @@
+"""Addresses of the admin's pages, found through its own lists."""
+
+from __future__ import annotations
+
+import re
+
+from tests.browser.conftest import Visit
+
+NOUNS = ("rolebinding", "role", "permissiongroup", "permission", "subject", "team", "resource", "realm", "auditevent", "apikey")
+BASE = "/admin/permissions"
+
+
+def first(visit: Visit, noun: str, search: str = "") -> str:
+    """The key of the first object that a list shows for a search."""
+    visit.go(f"{BASE}/{noun}/?q={search}")
+    for link in visit.page.locator(f'#result_list a[href*="/{noun}/"]').all():
+        found = re.search(rf"/{noun}/([^/]+)/change/", link.get_attribute("href") or "")
+        if found:
+            return found.group(1)
+    raise AssertionError(f"no {noun} for {search!r}")
+
+
+def every_page(visit: Visit) -> list[str]:
+    """The index, each list with its counts, each form, new and old, and the pages beside them."""
+    pages = ["/admin/", f"{BASE}/resource/tree/", f"{BASE}/realm/switch/", "/admin/auth/user/", "/admin/password_change/"]
+    for noun in NOUNS:
+        pages.append(f"{BASE}/{noun}/?_facets=True")
+        if noun not in ("auditevent", "realm"):
+            pages.append(f"{BASE}/{noun}/add/")
+        if noun != "apikey":
+            key = first(visit, noun)
+            pages.append(f"{BASE}/{noun}/{key}/change/")
+            if noun not in ("auditevent", "realm"):
+                pages.append(f"{BASE}/{noun}/{key}/delete/")
+    role, subject, resource = first(visit, "role", "editor"), first(visit, "subject", "bob"), first(visit, "resource", "channel")
+    pages += [f"{BASE}/role/{role}/{page}/" for page in ("effective", "bindings", "history")]
+    pages += [f"{BASE}/subject/{subject}/{page}/" for page in ("effective", "check", "bindings", "history")]
+    pages += [f"{BASE}/resource/{resource}/{page}/" for page in ("place", "bindings")]
+    pages.append(f"{BASE}/realm/{first(visit, 'realm')}/revisions/")
+    return pages

@@ -1,0 +1,73 @@
+"""Every page, in both themes, light and dark: nothing on the console, nothing against the policy, nothing serious for axe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser.conftest import Visit
+from tests.browser.pages import every_page
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+# Django's and Unfold's own parts are judged as well: what axe finds there today is mended by `permissions/admin.js` and
+# `admin.css`. There is no exception.
+AXE = Axe()
+
+
+# Words of ours that would have stayed English; names, ids and codes of the world are nobody's to translate.
+ENGLISH = ("Role binding", "Permission", "Effective", "Check", "History", "Reason", "Add", "Save", "Filter", "Search", "Delete", "Select")
+
+
+@pytest.mark.parametrize(("dark", "language"), [(False, "en-US"), (True, "zh-CN")], ids=["light", "dark and Chinese"])
+@pytest.mark.parametrize("theme", ["unfold", "plain"])
+def test_every_page_is_quiet_and_accessible_in_its_language(visit: Callable[..., Visit], theme: str, dark: bool, language: str) -> None:
+    here = visit(theme, dark=dark, language=language)
+    pages = every_page(here)
+    assert len(pages) > 40
+    said: dict[str, list[str]] = {}
+    serious: dict[str, list[object]] = {}
+    english: dict[str, list[str]] = {}
+    for page in pages:
+        here.complaints.clear()
+        here.go(page)
+        # Axe puts styles of its own into the page, against the policy: the console is judged before it comes.
+        if here.complaints:
+            said[page] = list(here.complaints)
+        found = [
+            (violation["id"], [node["html"][:200] for node in violation["nodes"]])
+            for violation in AXE.run(here.page).response["violations"]
+            if violation["impact"] in ("serious", "critical")
+        ]
+        if found:
+            serious[page] = list(found)
+        if language == "zh-CN":
+            text = here.text()
+            if left := [word for word in ENGLISH if word in text]:
+                english[page] = left
+    assert said == {}
+    assert serious == {}
+    assert english == {}
+
+
+@pytest.mark.parametrize("theme", ["unfold", "plain"])
+def test_no_page_scrolls_sideways_on_a_phone(visit: Callable[..., Visit], theme: str) -> None:
+    here = visit(theme, width=390)
+    wide = {}
+    for page in every_page(here):
+        here.go(page)
+        if here.sideways() > 0:
+            wide[page] = here.sideways()
+    assert wide == {}
+
+
+@pytest.mark.parametrize("theme", ["unfold", "plain"])
+def test_the_chosen_language_is_kept_against_the_browsers_own(visit: Callable[..., Visit], theme: str) -> None:
+    here = visit(theme, language="zh-CN")
+    assert here.page.get_attribute("html", "lang") == "zh-hans"
+    here.page.get_by_role("button", name="English").click()
+    here.page.wait_for_load_state()
+    here.go("/admin/permissions/role/")
+    assert here.page.get_attribute("html", "lang") == "en"
