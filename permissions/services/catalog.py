@@ -11,6 +11,7 @@ from permissions.services.cycles import REQUIREMENTS, refuse_cycles
 from permissions.services.gifts import Touch
 from permissions.services.guards import require
 from permissions.services.handing_out import handing_out, require_code_cover
+from permissions.services.holdings import required_by_code
 from permissions.services.roles import role_create, role_delete, role_update
 from permissions.services.specs import group_specs, permission_specs
 from permissions.services.stores.catalog import store_groups, store_permissions
@@ -54,7 +55,8 @@ def permission_create(*, actor: Actor, realm: Realm, spec: PermissionSpec, reaso
 def permission_update(
     *, actor: Actor, realm: Realm, code: str, spec: PermissionSpec, reason: str = "", request_id: str = ""
 ) -> Permission:
-    """What a permission no longer requires, it gives to whoever lacked that: it takes cover of the code in the whole realm."""
+    """What a permission no longer requires, it gives to whoever lacked that, and so do those that require it: it takes cover of
+    all of them in the whole realm."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
         require(write, "permission", "change")
         row = permission_named(write.realm, code)
@@ -62,8 +64,10 @@ def permission_update(
         mistakes = Mistakes()
         mistakes.permission(spec, "")
         mistakes.refuse()
-        if set(before.requires) - set(spec.requires):
-            require_code_cover(write, code, f"making {names.shown(code)} require less")
+        # Under its old name the code would be registered anew by whoever names it, and require nothing.
+        if set(before.requires) - set(spec.requires) or (before.requires and spec.code != code):
+            for one in {code, *(other for other, all_of_it in required_by_code(write.realm).items() if code in all_of_it)}:
+                require_code_cover(write, one, f"making {names.shown(code)} require less")
         if spec.code != code:
             _refuse_used_code(write.realm, code, "renamed")
             if Permission.objects.filter(realm=write.realm, code=spec.code).exists():

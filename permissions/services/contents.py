@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from typing import Any
 
 from permissions.models import GroupLine, Realm, Role, RoleGroup, RoleInheritance, RoleLine
 from permissions.selectors import to_us
@@ -47,9 +49,13 @@ def role_contents(realm: Realm, names: Collection[str]) -> dict[str, Content]:
     seen = {*names, *(parent for above in parents.values() for parent in above)}
     lines: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
     windows: dict[str, Window] = {}
+    duties: dict[str, frozenset[str]] = {}
     for part in parts(seen):
-        for name, start, end in Role.objects.filter(realm=realm, name__in=part).values_list("name", "valid_from", "valid_until"):
+        for name, start, end, obligations in Role.objects.filter(realm=realm, name__in=part).values_list(
+            "name", "valid_from", "valid_until", "obligations"
+        ):
             windows[name] = window_of(to_us(start), to_us(end))
+            duties[name] = duties_of(obligations)
         for name, effect, pattern, condition in (
             RoleLine.objects.filter(role__realm=realm, role__name__in=part)
             .order_by()
@@ -57,7 +63,12 @@ def role_contents(realm: Realm, names: Collection[str]) -> dict[str, Content]:
         ):
             lines[name].append((effect, pattern, condition))
     _add_groups(realm, seen, lines)
-    return _resolved(names, parents, lines, windows)
+    return _resolved(names, parents, lines, windows, duties)
+
+
+def duties_of(obligations: Iterable[Any]) -> frozenset[str]:
+    """Obligations as texts that compare."""
+    return frozenset(json.dumps(duty, sort_keys=True) for duty in obligations)
 
 
 def _add_groups(realm: Realm, roles: Collection[str], lines: dict[str, list[tuple[str, str, str]]]) -> None:
@@ -76,6 +87,7 @@ def _resolved(
     parents: dict[str, list[str]],
     lines: dict[str, list[tuple[str, str, str]]],
     windows: dict[str, Window],
+    duties: dict[str, frozenset[str]],
 ) -> dict[str, Content]:
     found: dict[str, Content] = {}
     entered: set[str] = set()
@@ -101,7 +113,7 @@ def _resolved(
             deny |= content.deny
         window = windows[name]
         found[name] = Content(
-            frozenset(left.within("", window) for line in allow if (left := line.without(excludes)) is not None),
+            frozenset(left.within("", window, duties[name]) for line in allow if (left := line.without(excludes)) is not None),
             frozenset(line.within("", window) for line in deny),
         )
     return found

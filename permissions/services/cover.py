@@ -44,19 +44,23 @@ def window_of(start_us: int | None, until_us: int | None) -> Window:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A pattern with everything that narrows it. All of `conditions` must be true; what `excludes` match is not part of it."""
+    """A pattern with everything that narrows it. All of `conditions` must be true; what `excludes` match is not part of it.
+
+    `obligations` come with every decision it gives. They bound no cover, but a line that sheds one is another.
+    """
 
     pattern: str
     conditions: frozenset[str] = frozenset()
     window: Window = ALWAYS
     excludes: frozenset[str] = frozenset()
+    obligations: frozenset[str] = frozenset()
 
-    def within(self, condition: str, window: Window) -> Line:
-        """The line as a binding gives it: under the binding's condition and inside its window."""
-        if not condition and window == ALWAYS:
+    def within(self, condition: str, window: Window, obligations: frozenset[str] = frozenset()) -> Line:
+        """The line as a binding gives it: under the binding's condition, inside its window and with its obligations."""
+        if not condition and window == ALWAYS and obligations <= self.obligations:
             return self
         conditions = self.conditions | {condition} if condition else self.conditions
-        return replace(self, conditions=conditions, window=self.window.meet(window))
+        return replace(self, conditions=conditions, window=self.window.meet(window), obligations=self.obligations | obligations)
 
     def without(self, excludes: Iterable[str]) -> Line | None:
         """The line less these patterns; None where nothing is left of it."""

@@ -17,7 +17,7 @@ from permissions.engine import names
 from permissions.engine.types import REALM, BindingFact
 from permissions.models import Realm, RoleBinding, RoleGroup
 from permissions.selectors import to_us
-from permissions.services.contents import role_contents, with_heirs
+from permissions.services.contents import duties_of, role_contents, with_heirs
 from permissions.services.cover import ALWAYS, Content, Give, Line, Window, is_within, ways_up, window_of
 from permissions.services.holdings import Chains, everyone_bindings
 from permissions.services.specs import parts
@@ -52,6 +52,7 @@ class Head(NamedTuple):
     window: Window
     source: Source
     tier: int
+    obligations: frozenset[str] = frozenset()
 
 
 class Gain(NamedTuple):
@@ -83,13 +84,15 @@ class Picture:
 
 def picture_of(realm: Realm, touch: Touch) -> Picture:
     picture = Picture()
-    for ref in touch.members | touch.revived:
-        picture.heads.update(_heads_of_subject(realm, ref, everyone=ref in touch.revived))
+    for ref in touch.members:
+        picture.heads.update(heads_of_subject(realm, ref))
+    for ref in touch.revived:
+        picture.heads.update(heads_of_subject(realm, ref, everyone=True, awake=True))
     for part in parts(touch.holders):
         picture.heads.update(_own_heads(realm, subject__ref__in=part))
     for part in parts(_touched_roles(touch)):
         picture.heads.update(_own_heads(realm, role__in=part))
-    picture.contents = _contents(realm, picture.heads)
+    picture.contents = contents_of(realm, picture.heads)
     chains = Chains(realm)
     for node in touch.nodes:
         scopes, open_from = chains.of(node)
@@ -107,20 +110,32 @@ def _touched_roles(touch: Touch) -> set[int]:
 def _own_heads(realm: Realm, **where: Any) -> Iterator[Head]:
     """The bindings that match, each as it reaches its own holder."""
     rows: Any = RoleBinding.objects.filter(realm=realm, **where).order_by()
-    for who, role, allow, deny, scope, condition, start, end, below in rows.values_list(
-        "subject__ref", "role__name", "allow", "deny", "scope__ref", "condition", "valid_from", "valid_until", "propagate"
+    for who, role, allow, deny, scope, condition, start, end, below, obligations in rows.values_list(
+        "subject__ref",
+        "role__name",
+        "allow",
+        "deny",
+        "scope__ref",
+        "condition",
+        "valid_from",
+        "valid_until",
+        "propagate",
+        "obligations",
     ):
         source: Source = role if role is not None else (tuple(allow), tuple(deny))
         window = window_of(to_us(start), to_us(end))
         at = REALM if scope is None else scope
-        yield Head(who, at, below, condition, window, source, tier_of(who, source, own=True))
+        yield Head(who, at, below, condition, window, source, tier_of(who, source, own=True), duties_of(obligations))
 
 
-def _heads_of_subject(realm: Realm, ref: str, *, everyone: bool) -> Iterator[Head]:
-    """All that reaches an active subject, by itself and by its teams. What `type:*` gives was handed out to whoever comes, so a
-    new subject gains nothing by it here; one that is revived does."""
+def heads_of_subject(realm: Realm, ref: str, *, everyone: bool = False, awake: bool = False) -> Iterator[Head]:
+    """All that reaches a subject, by itself and by its teams. `awake`: nothing reaches one that is inactive or locked.
+
+    `everyone`: with what `type:*` gives. That was handed out to whoever comes: a new subject gains nothing by it, one that is
+    revived does.
+    """
     facts = selectors.subject_facts(realm.pk, [ref])[ref]
-    if not facts.known or not facts.active or facts.locked:
+    if not facts.known or (awake and (facts.locked or not facts.active)):
         return
     ways = ways_up(ref, facts.memberships)
     bindings: list[BindingFact] = [b for b in facts.bindings if b.holder in ways]
@@ -128,9 +143,16 @@ def _heads_of_subject(realm: Realm, ref: str, *, everyone: bool) -> Iterator[Hea
     for binding in bindings:
         own = window_of(binding.valid_from_us, binding.valid_until_us)
         source: Source = binding.role if binding.role is not None else (binding.allow, binding.deny)
+        tier, duties = tier_of(binding.holder, source, own=binding.holder == ref), duties_of(binding.obligations)
         for way in ways.get(binding.holder, frozenset({ALWAYS})):
-            tier = tier_of(binding.holder, source, own=binding.holder == ref)
-            yield Head(ref, binding.scope, binding.propagate, binding.condition, own.meet(way), source, tier)
+            yield Head(ref, binding.scope, binding.propagate, binding.condition, own.meet(way), source, tier, duties)
+
+
+def heads_of_type(realm: Realm, ref: str) -> Iterator[Head]:
+    """What reaches a subject as anyone of its type."""
+    for b in everyone_bindings(realm, ref):
+        source: Source = b.role if b.role is not None else (b.allow, b.deny)
+        yield Head(ref, b.scope, b.propagate, b.condition, window_of(b.valid_from_us, b.valid_until_us), source, 0)
 
 
 def tier_of(holder: str, source: Source, *, own: bool) -> int:
@@ -139,7 +161,7 @@ def tier_of(holder: str, source: Source, *, own: bool) -> int:
     return 2 if own and not isinstance(source, str) else 1
 
 
-def _contents(realm: Realm, heads: Iterable[Head]) -> dict[Source, Content]:
+def contents_of(realm: Realm, heads: Iterable[Head]) -> dict[Source, Content]:
     sources = {head.source for head in heads}
     found: dict[Source, Content] = {}
     found.update(role_contents(realm, {source for source in sources if isinstance(source, str)}))
@@ -168,7 +190,7 @@ def gains_between(realm: Realm, before: Picture, after: Picture, now_us: int) ->
 
 def _gains(head: Head, lines: Iterable[Line], now_us: int, *, is_lifted: bool) -> Iterator[Gain]:
     for line in lines:
-        given = line.within(head.condition, head.window)
+        given = line.within(head.condition, head.window, frozenset() if is_lifted else head.obligations)
         if not given.window.is_over(now_us):
             yield Gain(head.who, Give(head.at, head.below, given), is_lifted, head.tier)
 
@@ -178,7 +200,7 @@ def _gains_of_node(realm: Realm, node: str, before: dict[str, bool], after: dict
     opened = {scope for scope, is_open in after.items() if is_open and not before.get(scope, False)} - {node}
     closed = set(before) - set(after) - {node}
     heads = set(_heads_at(realm, opened)), set(_heads_at(realm, closed))
-    contents = _contents(realm, heads[0] | heads[1])
+    contents = contents_of(realm, heads[0] | heads[1])
     for is_lifted, found in enumerate(heads):
         for head in found:
             content = contents[head.source]
@@ -215,8 +237,10 @@ class Had:
             if not self._spans(head, gain):
                 continue
             lines = self._after.of(head).deny if gain.is_lifted else self._gone(head)
-            if any(is_within(gain.give.line, line.within(head.condition, head.window)) for line in lines):
-                return True
+            for line in lines:
+                held = line.within(head.condition, head.window, head.obligations)
+                if is_within(gain.give.line, held) and (gain.is_lifted or held.obligations <= gain.give.line.obligations):
+                    return True
         return False
 
     def _gone(self, head: Head) -> frozenset[Line]:

@@ -3,13 +3,15 @@
 Source: semantics, "Handing out". Two things are no handing out here, on purpose. Attributes of subjects and resources feed
 conditions: whoever may change them (`permsite.subject:change`, `permsite.resource:change`) is trusted with what follows. And what
 comes into being (a subject that `type:*` reaches, a resource below its parent) gets what was handed out for whatever comes there:
-`permsite.subject:create`, or `permsite.resource:create` at the parent, is what it takes.
+`permsite.subject:create`, or `permsite.resource:create` at the parent, is what it takes. What comes back is another matter.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 from permissions import pdp
@@ -17,7 +19,18 @@ from permissions.engine import names
 from permissions.engine.types import REALM
 from permissions.errors import Escalation, Forbidden
 from permissions.services.cover import Give, Line, Window
-from permissions.services.gifts import Gain, Had, Picture, Touch, gains_between, picture_of
+from permissions.services.gifts import (
+    Gain,
+    Had,
+    Head,
+    Picture,
+    Touch,
+    contents_of,
+    gains_between,
+    heads_of_subject,
+    heads_of_type,
+    picture_of,
+)
 from permissions.services.holdings import Chains, Holdings
 from permissions.writing import Write
 
@@ -38,7 +51,7 @@ class Author:
         self.ref = write.actor.subject
         self._write = write
         self._holdings = Holdings(write.realm, self.ref)
-        self._waived: dict[str, bool] = {}
+        self._waived: dict[str, tuple[bool, bool]] = {}
 
     def may(self, code: str, at: str) -> bool:
         """Whether the code is held at the node. Lines answer where no condition takes part; else the PDP, in this transaction."""
@@ -54,17 +67,21 @@ class Author:
         wanted = set(scopes)
         self._holdings.prepare(wanted)
         for at in wanted:
-            self._waived[at] = self.may(ESCALATE, at)
+            held = self.may(ESCALATE, at)
+            self._waived[at] = held, held and self._holdings.holds_below(ESCALATE, at)
 
     def covers(self, give: Give) -> bool:
         return self._holdings.covers(give)
 
-    def is_waived(self, at: str) -> bool:
-        """A node that was not prepared came into being in the write: only what holds without a condition counts there, since the
+    def is_waived(self, give: Give) -> bool:
+        """Whether the author may hand out more than they hold there, and below it where the give reaches below.
+
+        A node that was not prepared came into being in the write: only what holds without a condition counts there, since the
         PDP would already see the write."""
-        if at in self._waived:
-            return self._waived[at]
-        return self._holdings.holds(ESCALATE, at) is True
+        if give.at in self._waived:
+            return self._waived[give.at][give.below]
+        held = self._holdings.holds(ESCALATE, give.at) is True
+        return held and (not give.below or self._holdings.holds_below(ESCALATE, give.at))
 
     @property
     def now_us(self) -> int:
@@ -97,12 +114,20 @@ def judge(write: Write, author: Author, before: Picture, after: Picture) -> None
     covered: dict[Give, bool] = {}
     refused: list[Gain] = []
     for gain in gains_between(write.realm, before, after, author.now_us):
-        if gain.give not in covered:
-            covered[gain.give] = author.is_waived(gain.give.at) or author.covers(gain.give)
-        if not covered[gain.give] and not had.excuses(gain):
+        asked = _to_cover(gain)
+        if asked not in covered:
+            covered[asked] = author.is_waived(asked) or author.covers(asked)
+        if not covered[asked] and not had.excuses(gain):
             refused.append(gain)
     if refused:
         raise Escalation(_told(author.ref, refused))
+
+
+def _to_cover(gain: Gain) -> Give:
+    """A deny whose condition fails denies all the same, and an allow under that condition gives nothing there: so what a deny
+    held back is covered only by what is held whatever the condition says."""
+    give = gain.give
+    return replace(give, line=replace(give.line, conditions=frozenset())) if gain.is_lifted and give.line.conditions else give
 
 
 def require_cover(write: Write, give: Give, what: str) -> None:
@@ -111,7 +136,7 @@ def require_cover(write: Write, give: Give, what: str) -> None:
         return
     author = Author(write)
     author.prepare([give.at])
-    if not author.is_waived(give.at) and not author.covers(give):
+    if not author.is_waived(give) and not author.covers(give):
         raise Escalation(f"{what}: {names.shown(author.ref)} does not hold {names.shown(give.line.pattern)} {at_text(give.at)}")
 
 
@@ -130,8 +155,20 @@ def require_cover_of(write: Write, subject: str, what: str) -> None:
     """Cover of everything that reaches a subject: who acts as it has all of that."""
     if write.actor.administrator or write.actor.subject == subject:
         return
+    # Asleep or not: the key would outlast the sleep.
+    _require_heads(write, heads_of_subject(write.realm, subject, everyone=True), what)
+
+
+def require_cover_of_type(write: Write, subject: str, what: str) -> None:
+    """Cover of what anyone of the subject's type has: one that is deleted asleep comes back awake, wherever it is named."""
+    if not write.actor.administrator:
+        _require_heads(write, heads_of_type(write.realm, subject), what)
+
+
+def _require_heads(write: Write, heads: Iterable[Head], what: str) -> None:
     author = Author(write)
-    after = picture_of(write.realm, Touch(revived={subject}))
+    after = Picture(Counter(heads))
+    after.contents = contents_of(write.realm, after.heads)
     author.prepare(after.scopes())
     try:
         judge(write, author, Picture(), after)

@@ -122,6 +122,13 @@ class Holdings:
         touching = any(_reaches(held.line, code) for held in here.lines)
         return None if touching else False
 
+    def holds_below(self, code: str, at: str) -> bool:
+        """Of a code that is held here: whether it is held on everything below as well, private nodes aside."""
+        here = self.at(at)
+        if any(denied.deeper and matches(denied.pattern, code) for denied in here.denies):
+            return False
+        return any(held.below and _reaches(held.line, code) for held in here.lines)
+
     def _content(self, binding: BindingFact) -> Content:
         if binding.role is not None:
             return self._contents.get(binding.role, _NOTHING)

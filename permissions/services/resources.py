@@ -5,7 +5,7 @@ from __future__ import annotations
 from permissions.bundle.specs import ResourceSpec
 from permissions.engine import names
 from permissions.errors import Conflict, NotFound
-from permissions.models import Realm, Resource, RoleBinding
+from permissions.models import AuditEvent, Realm, Resource, RoleBinding
 from permissions.services.administrators import keeps_administrator
 from permissions.services.cycles import RESOURCES, edges_of, refuse_cycles
 from permissions.services.gifts import Touch
@@ -33,12 +33,18 @@ def _judged(spec: ResourceSpec) -> None:
 
 
 def resource_create(*, actor: Actor, realm: Realm, spec: ResourceSpec, reason: str = "", request_id: str = "") -> Resource:
+    """What comes into being has what was handed out for whatever comes below its parent. What was here before, and was deleted or
+    renamed, comes back by a move: else deleting it first would be the way around the judgement of moves."""
     with permission_write(realm, actor, reason, request_id=request_id) as write:
-        require(write, "resource", "create", [spec.parent])
+        author = require(write, "resource", "create", [spec.parent])
         _judged(spec)
         if Resource.objects.filter(realm=write.realm, ref=spec.id).exists():
             raise Conflict(f"resource {names.shown(spec.id)} exists already; naming one as a scope or a parent makes it known")
-        return store_resources(write, [Item(spec)])[spec.id]
+        history = AuditEvent.objects.filter(realm_name=write.realm.name, object_type="resource", object_id=spec.id)
+        if author is None or not history.exists():
+            return store_resources(write, [Item(spec)])[spec.id]
+        with handing_out(write, Touch(nodes={spec.id}), author):
+            return store_resources(write, [Item(spec)])[spec.id]
 
 
 def resource_update(

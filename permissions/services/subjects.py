@@ -9,7 +9,7 @@ from permissions.models import ApiKey, Membership, Realm, RoleBinding, Subject
 from permissions.services.administrators import keeps_administrator
 from permissions.services.gifts import Touch
 from permissions.services.guards import require
-from permissions.services.handing_out import handing_out
+from permissions.services.handing_out import handing_out, require_cover_of_type
 from permissions.services.specs import binding_spec, subject_spec, team_specs
 from permissions.services.stores.rows import Item, record
 from permissions.services.stores.subjects import store_subjects
@@ -100,6 +100,8 @@ def subject_delete(*, actor: Actor, realm: Realm, ref: str, reason: str = "", re
         row = subject_named(write.realm, ref)
         refuse_account(row, "deleted")
         before = subject_spec(row)
+        if not row.active or row.locked:
+            require_cover_of_type(write, ref, f"deleting {names.shown(ref)}, which is asleep")
         with keeps_administrator(write), handing_out(write, Touch(holders={ref}, members={ref}), author):
             drop_with_what_hangs_on_it(write, row)
             record(write, "subject", ref, before, None)

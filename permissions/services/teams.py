@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from permissions import selectors
 from permissions.bundle.schema import to_dict
 from permissions.bundle.specs import MemberSpec, SubjectSpec, TeamSpec
 from permissions.engine import names
-from permissions.errors import Conflict, NotFound
+from permissions.errors import Conflict, Escalation, NotFound
 from permissions.models import Membership, Realm, RoleBinding, Subject
 from permissions.services.administrators import keeps_administrator
 from permissions.services.cycles import TEAMS, refuse_cycles
 from permissions.services.gifts import Touch
 from permissions.services.guards import require
-from permissions.services.handing_out import Author, handing_out
+from permissions.services.handing_out import Author, handing_out, require_cover_of_type
 from permissions.services.specs import binding_spec, subject_spec, team_specs
 from permissions.services.stores.rows import Item, clean, record
 from permissions.services.stores.subjects import move_window, named_subjects, store_teams
 from permissions.services.validation import Mistakes
 from permissions.writing import Actor, Write, permission_write
+
+PERSON: Final = "user"  # the type of whoever has an account
 
 
 def team_named(realm: Realm, ref: str) -> Subject:
@@ -54,6 +58,7 @@ def team_create(*, actor: Actor, realm: Realm, spec: TeamSpec, reason: str = "",
         if row is not None and row.kind != "subject":
             raise Conflict(f"team {names.shown(spec.id)} exists already")
         if row is not None:
+            require(write, "subject", "change")  # its attributes and whether it is awake come from the team's line
             refuse_account(row, "made a team")
         before: SubjectSpec | None = None if row is None else subject_spec(row)
         return _kept(write, spec, before, row, author)
@@ -77,6 +82,9 @@ def _kept(
     old = {m.id: m for m in before.members} if isinstance(before, TeamSpec) else {}
     new = {m.id: m for m in spec.members}
     moving = {ref for ref in old.keys() | new.keys() if old.get(ref) != new.get(ref)}
+    if author is not None and names.split_ref(spec.id)[0] == PERSON and (row is None or row.kind != "team" or row.ref != spec.id):
+        # A trap: what someone who means a person gives to that name later, the members would have.
+        raise Escalation(f"{names.shown(spec.id)} is the name of a person; only an administrator makes a team of it")
     touch = Touch(members=moving, scopes=scopes_of_teams(write.realm, {spec.id, *([row.ref] if row is not None else [])}))
     if row is not None:
         touch.revived = {row.ref, spec.id}
@@ -92,6 +100,8 @@ def team_delete(*, actor: Actor, realm: Realm, ref: str, reason: str = "", reque
         author = require(write, "team", "delete")
         row = team_named(write.realm, ref)
         before = team_specs(write.realm, [row])[row.pk]
+        if not row.active or row.locked:
+            require_cover_of_type(write, ref, f"deleting {names.shown(ref)}, which is asleep")
         touch = Touch(holders={ref}, members={ref, *(m.id for m in before.members)})
         with keeps_administrator(write), handing_out(write, touch, author):
             for binding in RoleBinding.objects.filter(subject=row).select_related("subject", "role", "scope").order_by("pk"):

@@ -18,8 +18,8 @@ from tests.permissions.acme import CHARLIE, Acme
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 
 
-def _apply(actor: Actor, text: str, **given: bool) -> Applied:
-    return bundle_apply(actor=actor, bundle=read(f"version: 1\nrealm: acme\n{text}", name="b.yaml"), **given)
+def _apply(actor: Actor, text: str, *, prune: bool = False) -> Applied:
+    return bundle_apply(actor=actor, bundle=read(f"version: 1\nrealm: acme\n{text}", name="b.yaml"), prune=prune)
 
 
 def test_it_refuses_a_binding_and_names_its_line(acme: Acme) -> None:

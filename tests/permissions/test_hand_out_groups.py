@@ -49,6 +49,16 @@ def test_it_refuses_to_make_a_permission_require_less(reading: Acme) -> None:
     permission_update(actor=CHARLIE, realm=reading.realm, code="channel:post", spec=more)
 
 
+def test_it_refuses_to_make_what_others_require_require_less(reading: Acme) -> None:
+    reading.permission("channel:view", requires=("channel:join",))
+    reading.permission("channel:post", requires=("channel:view",))
+    reading.binding("user:charlie", allow=("channel:view", "channel:join"))
+    with pytest.raises(Escalation, match="does not hold 'channel:post'"):
+        permission_update(actor=CHARLIE, realm=reading.realm, code="channel:view", spec=PermissionSpec("channel:view"))
+    reading.binding("user:charlie", allow=("channel:post",))
+    permission_update(actor=CHARLIE, realm=reading.realm, code="channel:view", spec=PermissionSpec("channel:view"))
+
+
 def test_it_refuses_to_delete_a_permission_and_so_lose_what_it_requires(reading: Acme) -> None:
     reading.permission("channel:post", requires=("channel:view",))
     with pytest.raises(Escalation):

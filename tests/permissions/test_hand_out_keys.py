@@ -21,6 +21,13 @@ def test_it_refuses_a_key_that_acts_as_someone_who_holds_more(acme: Acme) -> Non
     assert not ApiKey.objects.exists()
 
 
+def test_it_refuses_a_key_that_acts_as_someone_asleep_who_holds_more(acme: Acme) -> None:
+    acme.subject("user:zoe", active=False)
+    acme.binding("user:zoe", allow=("post:edit",))
+    with pytest.raises(Escalation, match="'post:edit'"):
+        key_create(actor=CHARLIE, realm=acme.realm, name="mine", subject="user:zoe")
+
+
 def test_it_refuses_a_key_that_acts_as_an_administrator_or_overrides(acme: Acme) -> None:
     with pytest.raises(Escalation, match=r"acts as an administrator needs permsite.realm:escalate"):
         key_create(actor=CHARLIE, realm=acme.realm, name="mine", is_admin=True)
@@ -43,4 +50,4 @@ def test_it_allows_a_key_that_acts_as_its_author_or_as_one_who_holds_less(acme: 
 
 def test_who_may_escalate_may_make_any_key(acme: Acme) -> None:
     for name, given in (("a", {"is_admin": True}), ("b", {"asserted": "override"}), ("c", {"subject": "user:charlie"})):
-        key_create(actor=ALICE, realm=acme.realm, name=name, **given)  # type: ignore[arg-type]
+        key_create(actor=ALICE, realm=acme.realm, name=name, **given)

@@ -12,8 +12,8 @@ from tests.permissions.acme import CHARLIE, Acme, person
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 
 
-def _move(acme: Acme, ref: str, parent: str | None, **given: bool) -> None:
-    resource_update(actor=CHARLIE, realm=acme.realm, ref=ref, spec=ResourceSpec(ref, parent=parent, **given))
+def _move(acme: Acme, ref: str, parent: str | None, *, inherit: bool = True) -> None:
+    resource_update(actor=CHARLIE, realm=acme.realm, ref=ref, spec=ResourceSpec(ref, parent=parent, inherit=inherit))
 
 
 def test_it_refuses_a_move_below_a_node_where_its_author_holds_more(acme: Acme) -> None:
@@ -106,3 +106,18 @@ def test_a_new_node_has_what_was_handed_out_at_its_parent(acme: Acme) -> None:
     acme.binding("team:eng", allow=("post:edit",), scope="server:7")
     resource_create(actor=CHARLIE, realm=acme.realm, spec=ResourceSpec("channel:10", parent="server:7"))
     assert acme.may("user:bob", "post:edit", "channel:10")
+
+
+def test_it_refuses_to_move_by_deleting_and_creating(acme: Acme) -> None:
+    acme.binding("user:charlie", allow=("post:*",), scope="server:8")
+    resource_delete(actor=CHARLIE, realm=acme.realm, ref="channel:9")
+    with pytest.raises(Escalation, match=r"'post:\*' at 'channel:9' to 'user:charlie'"):
+        resource_create(actor=CHARLIE, realm=acme.realm, spec=ResourceSpec("channel:9", parent="server:8"))
+    resource_create(actor=CHARLIE, realm=acme.realm, spec=ResourceSpec("channel:new", parent="server:8"))
+
+
+def test_it_refuses_to_move_by_renaming_and_creating(acme: Acme) -> None:
+    acme.binding("user:charlie", allow=("post:*",), scope="server:8")
+    resource_update(actor=CHARLIE, realm=acme.realm, ref="channel:9", spec=ResourceSpec("channel:gone", parent="server:7"))
+    with pytest.raises(Escalation, match="at 'channel:9' to 'user:charlie'"):
+        resource_create(actor=CHARLIE, realm=acme.realm, spec=ResourceSpec("channel:9", parent="server:8"))

@@ -97,11 +97,10 @@ def test_it_refuses_to_wake_up_a_subject_that_holds_more(ops: Acme) -> None:
     assert ops.may("user:zoe", "server:restart")
 
 
-def test_a_sleeping_subject_gains_only_when_it_wakes(ops: Acme) -> None:
+def test_it_refuses_to_give_a_sleeping_subject_what_someone_else_may_wake(ops: Acme) -> None:
     ops.subject("user:zoe", active=False)
-    _join(ops, "team:ops", "user:zoe")
-    with pytest.raises(Escalation):
-        subject_update(actor=CHARLIE, realm=ops.realm, ref="user:zoe", spec=SubjectSpec("user:zoe"))
+    with pytest.raises(Escalation, match="to 'user:zoe'"):
+        _join(ops, "team:ops", "user:zoe")
 
 
 def test_it_refuses_to_give_what_a_subject_has_to_another_name(ops: Acme) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -129,7 +130,7 @@ def test_two_administrators_cannot_revoke_each_other(acme: Acme) -> None:
         gate.wait(PATIENCE_S)
         binding_delete(actor=SYSTEM, realm=acme.realm, binding_id=row.pk)
 
-    rivals = [Rival(lambda row=row: revoke(row)) for row in rows]
+    rivals = [Rival(partial(revoke, row)) for row in rows]
     errors = [rival.join().error for rival in rivals]
     assert [type(error) for error in errors if error is not None] == [LastAdministrator]
 
@@ -161,7 +162,7 @@ def test_two_halves_of_a_circle_cannot_both_be_written(acme: Acme) -> None:
         gate.wait(PATIENCE_S)
         role_update(actor=SYSTEM, realm=acme.realm, name=name, spec=RoleSpec(name, inherits=(parent,)))
 
-    rivals = [Rival(lambda: inherit("a", "b")), Rival(lambda: inherit("b", "a"))]
+    rivals = [Rival(partial(inherit, "a", "b")), Rival(partial(inherit, "b", "a"))]
     errors = [rival.join().error for rival in rivals]
     assert [type(error) for error in errors if error is not None] == [Conflict]
 
@@ -173,7 +174,7 @@ def test_many_writers_leave_one_unbroken_history(acme: Acme) -> None:
         for turn in range(5):
             binding_create(actor=SYSTEM, realm=acme.realm, spec=BindingSpec(f"user:w{number}", allow=(f"post:t{turn}",)))
 
-    rivals = [Rival(lambda n=n: write(n)) for n in range(4)]
+    rivals = [Rival(partial(write, n)) for n in range(4)]
     assert [rival.join().error for rival in rivals] == [None] * 4
     assert revisions.head("acme").rev == before + 20
     assert audit.verify("acme").first_bad is None
