@@ -87,6 +87,16 @@ def key_prefix(servers: Servers) -> str:
     return f"test:{servers.worker_id}:{uuid.uuid4().hex}:"
 
 
+@pytest.fixture(autouse=True)
+def _forgetful() -> None:
+    """Each test's data are rolled back under the processes' memory: what a test learnt, the next one must not know."""
+    from permissions import pdp
+    from permissions.identity import keys
+
+    pdp.reset()
+    keys.reset()
+
+
 @pytest.fixture(scope="session")
 def static_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The static files, collected once a session: a clone's own folder may be stale or missing."""
@@ -102,22 +112,17 @@ def static_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def live_server_asgi(transactional_db: None, static_root: Path, settings: Any) -> Iterator[LiveServer]:
     """The whole site over HTTP, at `.url`; what the test commits, the server sees."""
-    from permissions import pdp
     from tests import live
 
-    pdp.reset()
     settings.STATIC_ROOT = static_root
     server = live.start(settings)
     yield server
     server.stop()
-    pdp.reset()
 
 
 @pytest.fixture
 def cast(db: None) -> Cast:
     """alice, bob and charlie in the realm `default`."""
-    from permissions import pdp
     from tests import cast as people
 
-    pdp.reset()
     return people.assemble()
