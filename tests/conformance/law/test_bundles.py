@@ -61,7 +61,8 @@ bindings:
   - {subject: "team:eng", role: editor, scope: "channel:9", condition: "resource.attributes.owner == subject.ref",
      valid_from: "2026-01-01T00:00:00Z", valid_until: "2026-12-31T00:00:00.000001Z", reason: "project x"}
   - {subject: "user:bob", deny: ["post:*"], scope: "channel:9"}
-  - {subject: "user:bob", allow: ["post:read", "*"], deny: ["post:edit"], scope: "channel:9", obligations: [{id: o, type: step-up}]}
+  - {subject: "user:bob", allow: ["post:read", "*"], deny: ["post:edit"], scope: "channel:9",
+     obligations: [{id: o, type: step-up}]}
 """
 
 
@@ -275,7 +276,10 @@ def test_what_is_no_bundle_is_refused(text: str) -> None:
 def test_all_mistakes_are_told_at_once_and_the_command_ends_with_an_error(bundle: Any) -> None:
     apply("realm: default")
     before = state()
-    text = 'version: 1\nrealm: default\nsubjects:\n  - {id: "nocolon"}\nroles:\n  - {name: a, colour: red}\nbindings:\n  - {subject: "user:a", role: missing}\n'
+    text = (
+        'version: 1\nrealm: default\nsubjects:\n  - {id: "nocolon"}\nroles:\n  - {name: a, colour: red}\n'
+        'bindings:\n  - {subject: "user:a", role: missing}\n'
+    )
     status, out, err = run("apply", bundle(text))
     assert status != 0
     assert state() == before
@@ -289,7 +293,11 @@ def test_all_mistakes_are_told_at_once_and_the_command_ends_with_an_error(bundle
 
 def test_the_platforms_codes_may_be_granted_and_are_neither_exported_nor_pruned() -> None:
     law(
-        'permissions: [{code: "p:a"}]\nroles: [{name: admin, permissions: ["permsite.*:*", "permsite.key:view"]}]\nbindings: [{subject: "user:u", role: admin}]',
+        """
+        permissions: [{code: "p:a"}]
+        roles: [{name: admin, permissions: ["permsite.*:*", "permsite.key:view"]}]
+        bindings: [{subject: "user:u", role: admin}]
+        """,
         "user:u permsite.key:view - = granted",
     )
     text = exported()

@@ -123,16 +123,16 @@ def test_verify_audit_is_content_with_what_was_written_and_tells_what_was_not() 
 
 
 def test_a_catalogue_of_roles_becomes_a_bundle(tmp_path: Path) -> None:
-    role: dict[str, Any] = {
-        "kind": "ClusterRole",
-        "metadata": {"name": "view-pods"},
-        "rules": [{"apiGroups": [""], "resources": ["pods", "pods/log"], "verbs": ["get", "list"]}],
-    }
+    role: dict[str, Any] = {"kind": "ClusterRole", "namespace": None, "includes": []}
+    roles = [{**role, "name": "view-pods", "permissions": ["apps/pods:get", "apps/pods/log:get"]}]
     path = tmp_path / "roles.json"
-    path.write_text(json.dumps({"kind": "List", "items": [role]}))
-    assert run("import_roles", "--format", "kubernetes", str(path), "--realm", "k8s", "--dry-run")[0] in {0, 1, 2}
+    path.write_text(json.dumps({"bindings": [], "roles": roles}))
+    assert run("import_roles", "--format", "kubernetes", str(path), "--dry-run")[0::2] == (0, "")
+    assert "view-pods" not in run("export")[1]
     status, _, err = run("import_roles", "--format", "kubernetes", str(path))
-    assert (status, err[:200] if status else "") == (0, "")
+    assert status == 0, err
     assert "view-pods" in run("export")[1]
+    apply('bindings: [{subject: "user:alice", role: view-pods}]')
+    assert run("check_access", "user:alice", "apps/pods/log:get")[0] == 0
     path.write_text("[")
     assert run("import_roles", "--format", "kubernetes", str(path))[0] != 0

@@ -24,7 +24,7 @@ def world(*conditions: str) -> str:
     )
 
 
-def outcomes(conditions: dict[str, str], resource: str | None = "doc:a:b", **options: object) -> None:
+def outcomes(conditions: dict[str, str], resource: str | None = "doc:a:b", **options: Any) -> None:
     """Each condition gives its reason; every other door agrees."""
     law(world(*conditions))
     table = "\n".join(f"user:u{n} doc:read:all {resource or '-'} = {reason}" for n, reason in enumerate(conditions.values()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -164,7 +165,7 @@ def test_a_token_is_at_least_that_fresh_and_the_revision_says_so() -> None:
 def test_the_async_twins_answer_as_their_elders_do() -> None:
     law(STEPS)
 
-    several = [("user:u", "p:a"), ("user:off", "p:a", "doc:1"), {"subject": "user:u", "permission": "p:none"}]
+    several: list[Any] = [("user:u", "p:a"), ("user:off", "p:a", "doc:1"), {"subject": "user:u", "permission": "p:none"}]
 
     async def ask() -> list[object]:
         return [
