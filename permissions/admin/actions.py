@@ -11,7 +11,7 @@ from django.contrib import admin, messages
 from django.contrib.admin import helpers
 from django.contrib.admin.widgets import AutocompleteSelect
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -87,7 +87,7 @@ def bulk_action(
 
     def wrap(work: Work) -> Any:
         @admin.action(description=title, permissions=[verb])
-        def action(self: ServiceAdmin, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:
+        def action(self: ServiceAdmin, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
             count = queryset.count()
             if count > MAX_OBJECTS:
                 messages.error(
@@ -107,7 +107,8 @@ def bulk_action(
                     raise _named(error, obj) from error
             messages.success(
                 request,
-                ngettext("%(title)s: %(count)s object.", "%(title)s: %(count)s objects.", count) % {"title": title, "count": count},
+                ngettext("%(title)s: %(count)s object.", "%(title)s: %(count)s objects.", count)
+                % {"title": title, "count": count},
             )
             return None
 

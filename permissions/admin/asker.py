@@ -10,7 +10,7 @@ from typing import Final, cast
 
 from django.core.signing import BadSignature
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 
 from permissions import conf, pdp, revisions, selectors
 from permissions.engine import platform
@@ -148,9 +148,6 @@ def forget_answers(request: HttpRequest) -> None:
     request._permsite_asker = None  # type: ignore[attr-defined]
 
 
-# -- the writer's token ----------------------------------------------------------------------------------------------------------
-
-
 def _token(request: HttpRequest, realm: Realm) -> str | None:
     """The token of this browser's last write, if it is of this realm."""
     try:
@@ -163,7 +160,7 @@ def _token(request: HttpRequest, realm: Realm) -> str | None:
         return None
 
 
-def keep_token(response: HttpResponseBase, token: str, *, secure: bool) -> None:
+def keep_token(response: HttpResponse, token: str, *, secure: bool) -> None:
     """The writer's next check is at least as fresh as the write. A day is enough: every cache has caught up by then."""
     if hasattr(response, "set_signed_cookie"):
         response.set_signed_cookie(COOKIE, token, max_age=86_400, httponly=True, secure=secure, samesite="Lax")

@@ -7,7 +7,7 @@ carries the refusal and therefore cannot be saved.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django import forms
@@ -16,7 +16,7 @@ from django.contrib.admin import helpers
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import ForeignKey, JSONField, QuerySet
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -29,7 +29,7 @@ from permissions.errors import Refused
 from permissions.models import Realm
 from permissions.writing import Actor, Write, run_write
 
-View = Callable[[], HttpResponseBase]
+View = Callable[[], HttpResponse]
 MAX_REASON = 1000
 
 
@@ -49,8 +49,6 @@ class GuardedAdmin(theme.ModelAdmin):
     show_facets = admin.ShowFacets.ALLOW
     # What an empty list says to do.
     empty_hint: ClassVar[Any] = ""
-
-    # -- who may ---------------------------------------------------------------------------------------------------------------
 
     def code(self, verb: str) -> str:
         return f"permsite.{self.noun}:{verb}"
@@ -79,8 +77,6 @@ class GuardedAdmin(theme.ModelAdmin):
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_authenticated) and self.has_view_permission(request)
-
-    # -- which realm -------------------------------------------------------------------------------------------------------------
 
     def realm_of(self, obj: Any) -> Realm:
         realm: Realm = obj.realm
@@ -123,15 +119,13 @@ class GuardedAdmin(theme.ModelAdmin):
             field.widget.attrs["rows"] = 3
         return with_names(field)
 
-    # -- every POST inside one write ---------------------------------------------------------------------------------------------
-
     def actor(self, request: HttpRequest) -> Actor:
         return actor_of(request)
 
-    def in_write(self, request: HttpRequest, view: View, refused: Callable[[Refused], HttpResponseBase]) -> HttpResponseBase:
+    def in_write(self, request: HttpRequest, view: View, refused: Callable[[Refused], HttpResponse]) -> HttpResponse:
         """Runs `view` inside a write of the current realm. What it wrote stays only if it ended without a refusal."""
 
-        def work(write: Write) -> HttpResponseBase:
+        def work(write: Write) -> HttpResponse:
             forget_answers(request)
             request._permsite_write = write  # type: ignore[attr-defined]
             return view()
@@ -150,11 +144,11 @@ class GuardedAdmin(theme.ModelAdmin):
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponseBase:
+    ) -> HttpResponse:
         self.follow_realm(request, object_id)
         parent = super().changeform_view
 
-        def view() -> HttpResponseBase:
+        def view() -> HttpResponse:
             return parent(request, object_id, form_url, extra_context)
 
         if request.method != "POST":
@@ -164,16 +158,14 @@ class GuardedAdmin(theme.ModelAdmin):
         if not allowed:
             raise PermissionDenied
 
-        def refused(error: Refused) -> HttpResponseBase:
+        def refused(error: Refused) -> HttpResponse:
             places = getattr(request, "_permsite_places", {})
             request._permsite_refusal = Refusal(error, places)  # type: ignore[attr-defined]
             return view()
 
         return self.in_write(request, view, refused)
 
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponseBase:
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         self.follow_realm(request, object_id)
         parent = super().delete_view
         if request.method != "POST":
@@ -181,13 +173,13 @@ class GuardedAdmin(theme.ModelAdmin):
         if not self.has_delete_permission(request):
             raise PermissionDenied
 
-        def refused(error: Refused) -> HttpResponseBase:
+        def refused(error: Refused) -> HttpResponse:
             messages.error(request, explained(error))
             return HttpResponseRedirect(request.path)
 
         return self.in_write(request, lambda: parent(request, object_id, extra_context), refused)
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         parent = super().changelist_view
         context = {"empty_hint": self.empty_hint, **(extra_context or {})}
         if request.method != "POST":
@@ -201,13 +193,11 @@ class GuardedAdmin(theme.ModelAdmin):
             posted.setlist(helpers.ACTION_CHECKBOX_NAME, [key for key in chosen if is_key(key)])
             request.POST = posted  # type: ignore[assignment]  # a copy may take its place
 
-        def refused(error: Refused) -> HttpResponseBase:
+        def refused(error: Refused) -> HttpResponse:
             messages.error(request, _("Nothing was changed. %(why)s") % {"why": explained(error)})
             return HttpResponseRedirect(request.get_full_path())
 
         return self.in_write(request, lambda: parent(request, context), refused)
-
-    # -- pages about one object --------------------------------------------------------------------------------------------------------
 
     # (name of the URL, title, path) of further pages beside the form.
     pages: ClassVar[tuple[tuple[str, Any], ...]] = ()
@@ -215,9 +205,7 @@ class GuardedAdmin(theme.ModelAdmin):
     def page_tabs(self, request: HttpRequest, obj: Any, active: str = "change") -> list[dict[str, Any]]:
         """Links from page to page of one object. Real pages, so that what they compute costs nothing until it is asked for."""
         items = [("change", gettext_lazy("Details")), *self.pages, ("history", gettext_lazy("History"))]
-        return [
-            {"title": title, "url": self.url(name, obj.pk), "active": name == active} for name, title in items
-        ]
+        return [{"title": title, "url": self.url(name, obj.pk), "active": name == active} for name, title in items]
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         obj = kwargs.get("obj")
@@ -254,11 +242,9 @@ class GuardedAdmin(theme.ModelAdmin):
             raise PermissionDenied
         return obj
 
-    def gone(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+    def gone(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Back to the index, saying that there is no such object."""
         return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[no-any-return,attr-defined]
-
-    # -- history is the audit ------------------------------------------------------------------------------------------------------------
 
     # Two histories that disagree are worse than one: Django's own log stays empty, the audit of the write is the history.
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
@@ -277,9 +263,7 @@ class GuardedAdmin(theme.ModelAdmin):
         """Object type and id under which the services audit it."""
         return self.noun, str(obj)
 
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponseBase:
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         from permissions.admin.history import history_page  # noqa: PLC0415 - it needs this class
 
         obj = self.object_or_denied(request, object_id)

@@ -11,9 +11,9 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from permissions.admin.actions import GroupForm, bulk_action
-from permissions.admin.service import Lines, ServiceAdmin
 from permissions.admin.drafts import Draft, kept_rows, of_model
-from permissions.admin.lists import TypeFilter, count_of
+from permissions.admin.lists import TypeFilter, with_counts
+from permissions.admin.service import Lines, ServiceAdmin
 from permissions.bundle import schema
 from permissions.models import GroupLine, Permission, PermissionGroup, PermissionRequirement, RoleGroup
 from permissions.services import catalog, usage
@@ -87,8 +87,8 @@ class PermissionGroupAdmin(ServiceAdmin):
     empty_hint = _("No group yet. A group keeps permissions that belong together, so that several roles can share them.")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows = super().get_queryset(request)
-        return rows.annotate(lines_n=count_of(GroupLine, "group"), roles_n=count_of(RoleGroup, "group"))
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return with_counts(rows, lines_n=(GroupLine, "group"), roles_n=(RoleGroup, "group"))
 
     @admin.display(description=_("permissions"), ordering="lines_n")
     def line_count(self, obj: Any) -> int:

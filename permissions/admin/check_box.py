@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -41,7 +41,7 @@ class CheckForm(forms.Form):
         label=gettext_lazy("Context (JSON)"),
         max_length=10_000,
         required=False,
-        help_text=gettext_lazy("What conditions may look at, such as {\"mfa\": true}."),
+        help_text=gettext_lazy('What conditions may look at, such as {"mfa": true}.'),
         widget=forms.Textarea(attrs={"class": "ps-input ps-code", "rows": 2, "spellcheck": "false"}),
     )
 
@@ -58,7 +58,7 @@ class CheckForm(forms.Form):
         except (ValueError, RecursionError) as error:
             raise forms.ValidationError(_("This is not JSON: %(error)s") % {"error": error}) from error
         if not isinstance(value, dict):
-            raise forms.ValidationError(_("The context must be a JSON object, such as {\"mfa\": true}."))
+            raise forms.ValidationError(_('The context must be a JSON object, such as {"mfa": true}.'))
         return value
 
 
@@ -76,7 +76,7 @@ def box(model_admin: GuardedAdmin, request: HttpRequest, obj: Any, form: CheckFo
     }
 
 
-def check_page(model_admin: GuardedAdmin, request: HttpRequest, obj: Any) -> HttpResponseBase:
+def check_page(model_admin: GuardedAdmin, request: HttpRequest, obj: Any) -> HttpResponse:
     """The box, and its answer once something was asked."""
     form = CheckForm(request.POST) if request.method == "POST" else None
     answer = _answer(request, obj, form) if form is not None and form.is_valid() else None

@@ -1,4 +1,4 @@
-"""What a form says, as a bundle line: one door for bundle, API and admin. And the way back: from a problem's place to its field."""
+"""What a form says, as a bundle line, which bundle, API and admin parse alike; and the way back, from a problem to its field."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ class Draft:
     data: dict[str, Any] = field(default_factory=dict)
     places: dict[str, tuple[str, int, str]] = field(default_factory=dict)
 
-    def add(
-        self, key: str, value: object, formset: BaseInlineFormSet[Any, Any, Any] | None, number: int, name: str
-    ) -> None:
+    def add(self, key: str, value: object, formset: BaseInlineFormSet[Any, Any, Any] | None, number: int, name: str) -> None:
         """One more item of a list, and the row of the inline that it was typed into."""
-        assert formset is not None
+        if formset is None:
+            raise TypeError("a row without its inline")
         items = self.data.setdefault(key, [])
-        self.places[f"{key}[{len(items)}]"] = (formset.prefix, number, name)
+        self.places[f"{key}[{len(items)}]"] = (str(formset.prefix), number, name)
         items.append(value)
 
 

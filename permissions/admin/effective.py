@@ -80,7 +80,7 @@ class _Walk:
         for parent in role.inherits:
             for code, sources in self.of(parent, (*path, parent), seen | {name}).items():
                 # An exclusion is local: what a parent excludes of its own it does not hand down, so only what it gives counts.
-                given = _handed_down(sources, path + (parent,))
+                given = _handed_down(sources, (*path, parent))
                 if given:
                     found.setdefault(code, []).extend(given)
         return found

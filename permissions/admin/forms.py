@@ -15,7 +15,7 @@ from permissions.admin.drafts import Refusal
 from permissions.admin.theme import is_unfold
 
 
-class SpecForm(forms.ModelForm):
+class SpecForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the stubs alone
     """A form whose content a service judges. What the service refused comes back as errors at the fields it named."""
 
     # Set on the class that ModelAdmin.get_form builds for one request.
@@ -113,8 +113,8 @@ class PatternsField(forms.CharField):
         return "\n".join(map(str, value)) if isinstance(value, list) else value
 
     def to_python(self, value: Any) -> Any:
-        text = super().to_python(value)
+        text = super().to_python(value) or ""
         return [line.strip() for line in text.splitlines() if line.strip()]
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        return list(initial or []) != self.to_python(data)
+        return bool(list(initial or []) != self.to_python(data))

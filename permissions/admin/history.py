@@ -10,7 +10,7 @@ from typing import Any, Final
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
@@ -102,7 +102,7 @@ class AuditEventAdmin(GuardedAdmin):
             *super().get_urls(),
         ]
 
-    def verify_view(self, request: HttpRequest) -> HttpResponseBase:
+    def verify_view(self, request: HttpRequest) -> HttpResponse:
         """Walks the realm's chain and says what was found. A POST, since it reads every entry; it changes nothing."""
         if request.method != "POST" or not self.has_view_permission(request):
             raise PermissionDenied
@@ -111,16 +111,15 @@ class AuditEventAdmin(GuardedAdmin):
             messages.success(request, _("The chain holds: %(count)s entries, none altered.") % {"count": found.checked})
         else:
             messages.error(
-                request, _("The chain is broken at entry %(seq)s: %(problem)s.") % {"seq": found.first_bad, "problem": found.problem}
+                request,
+                _("The chain is broken at entry %(seq)s: %(problem)s.") % {"seq": found.first_bad, "problem": found.problem},
             )
         return HttpResponseRedirect(self.url("changelist"))
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponseBase:
-        if request.method != "GET" and request.method != "HEAD":
-            raise PermissionDenied
-        if object_id is None:
+    ) -> HttpResponse:
+        if request.method not in {"GET", "HEAD"} or object_id is None:
             raise PermissionDenied
         event = self.object_or_denied(request, object_id)
         if event is None:
@@ -133,13 +132,13 @@ class AuditEventAdmin(GuardedAdmin):
                 "page_tabs": [],
                 "event": event,
                 "changes": difference(event.before, event.after),
-                "erased": event.before == audit.ERASED or event.after == audit.ERASED,
+                "erased": audit.ERASED in (event.before, event.after),
                 "back": self.url("changelist"),
             },
         )
 
 
-def history_page(model_admin: GuardedAdmin, request: HttpRequest, obj: Any) -> HttpResponseBase:
+def history_page(model_admin: GuardedAdmin, request: HttpRequest, obj: Any) -> HttpResponse:
     """The audit of one object, newest first. Seeing it takes the right to see the audit."""
     kind, ident = model_admin.audited_as(obj)
     allowed = asker(request).may("permsite.audit:view")

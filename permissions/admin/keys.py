@@ -59,7 +59,9 @@ class ApiKeyAdmin(ServiceAdmin):
                 _("Managing"),
                 {
                     "fields": ("subject", "is_admin"),
-                    "description": _("Without either the key may only ask. It acts as a subject, or as an administrator; not both."),
+                    "description": _(
+                        "Without either the key may only ask. It acts as a subject, or as an administrator; not both."
+                    ),
                 },
             ),
         ]

@@ -13,14 +13,21 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 
-def count_of(model: Any, key: str) -> Coalesce:
-    """How many rows of `model` point here. A subquery runs for the rows of the page alone; a join would group the whole table."""
-    rows = model._default_manager.filter(**{key: OuterRef("pk")}).order_by().values(key)
-    return Coalesce(Subquery(rows.annotate(n=Count("pk")).values("n"), output_field=IntegerField()), 0)
+def with_counts(rows: QuerySet[Any], **counts: tuple[Any, str]) -> QuerySet[Any]:
+    """`name=(model, key)`: how many rows of the model point here.
+
+    A join would group whole tables; a subquery runs for the rows of the page alone.
+    """
+    columns = {}
+    for name, (model, key) in counts.items():
+        pointing = model._default_manager.filter(**{key: OuterRef("pk")}).order_by().values(key)
+        columns[name] = Coalesce(Subquery(pointing.annotate(n=Count("pk")).values("n"), output_field=IntegerField()), 0)
+    found: QuerySet[Any] = rows.annotate(**columns)
+    return found
 
 
 class TypeFilter(admin.SimpleListFilter):
-    """By the first part of a code or ref. Offered only while there are few: a longer list is no filter, and the search finds them."""
+    """By the first part of a code or ref. Offered only while there are few: the search finds the rest."""
 
     title = _("type")
     parameter_name = "type"
@@ -32,7 +39,9 @@ class TypeFilter(admin.SimpleListFilter):
         known: dict[str, list[str]] = request.__dict__.setdefault("_permsite_types", {})
         label = model_admin.opts.label
         if label not in known:
-            known[label] = self._types(model_admin.get_queryset(request).order_by(self.column).values_list(self.column, flat=True))
+            known[label] = self._types(
+                model_admin.get_queryset(request).order_by(self.column).values_list(self.column, flat=True)
+            )
         return [(kind, kind) for kind in known[label]]
 
     def _types(self, rows: QuerySet[Any, Any]) -> list[str]:

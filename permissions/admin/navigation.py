@@ -66,9 +66,7 @@ def grouped(request: HttpRequest, apps: Sequence[dict[str, Any]]) -> list[dict[s
                 member["about"] = ABOUT.get(member["object_name"], "")
                 member["icon"] = ICONS.get(member["object_name"], "")
             url = members[0]["admin_url"]
-            found.append(
-                {"name": title, "app_label": slug, "app_url": url, "has_module_perms": True, "models": members}
-            )
+            found.append({"name": title, "app_label": slug, "app_url": url, "has_module_perms": True, "models": members})
     for app in apps:
         rest = [model for model in app["models"] if model["object_name"] in models]
         if rest:
@@ -81,7 +79,9 @@ def _revisions(request: HttpRequest) -> dict[str, Any]:
         "name": capfirst(_("revisions")),
         "object_name": "Revision",
         "perms": {"add": False, "change": False, "delete": False, "view": True},
-        "admin_url": reverse("admin:permissions_realm_revisions", args=[asker(request).realm.pk]) if asker(request).realm.pk else None,
+        "admin_url": reverse("admin:permissions_realm_revisions", args=[asker(request).realm.pk])
+        if asker(request).realm.pk
+        else None,
         "add_url": None,
         "view_only": True,
     }
@@ -102,4 +102,3 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         ]
         groups.append({"title": str(app["name"]), "separator": True, "items": items})
     return groups
-

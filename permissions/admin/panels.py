@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -42,9 +42,7 @@ _STATES: Final = {
 }
 
 
-def bindings_page(
-    model_admin: GuardedAdmin, request: HttpRequest, obj: Any, where: dict[str, Any]
-) -> HttpResponseBase:
+def bindings_page(model_admin: GuardedAdmin, request: HttpRequest, obj: Any, where: dict[str, Any]) -> HttpResponse:
     """The bindings that name the object and may be seen; of a subject also those of its teams and of everyone of its type."""
     bindings: Any = admin.site._registry[RoleBinding]
     rows = bindings.get_queryset(request).select_related("subject", "role", "scope")
@@ -81,7 +79,7 @@ def bindings_page(
     )
 
 
-def subject_effective(model_admin: GuardedAdmin, request: HttpRequest, obj: Any) -> HttpResponseBase:
+def subject_effective(model_admin: GuardedAdmin, request: HttpRequest, obj: Any) -> HttpResponse:
     """Every code at one place, allowed or not; those that nothing names are left out unless asked for."""
     ask = asker(request)
     ref = request.GET.get("resource", "").strip()[:512]
@@ -110,9 +108,7 @@ def subject_effective(model_admin: GuardedAdmin, request: HttpRequest, obj: Any)
     return TemplateResponse(request, "permissions/admin/subject_effective.html", context)
 
 
-def _rows(
-    request: HttpRequest, realm: Realm, ref: str, resource: str | None, wanted: str, *, everything: bool
-) -> dict[str, Any]:
+def _rows(request: HttpRequest, realm: Realm, ref: str, resource: str | None, wanted: str, *, everything: bool) -> dict[str, Any]:
     codes = list(Permission.objects.filter(realm=realm).order_by("code").values_list("code", flat=True)[: MAX_CODES + 1])
     cut = len(codes) > MAX_CODES
     codes = [code for code in [*codes[:MAX_CODES], *sorted(platform.CODES)] if wanted in code]

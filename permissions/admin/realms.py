@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
@@ -56,13 +56,13 @@ class RealmAdmin(ServiceAdmin):
             (gettext_lazy("Freshness"), {"fields": ("staleness_s", "static_grace_s", *(("rev",) if obj is not None else ()))}),
         ]
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         # A realm keeps its name: its audit chain is kept under it, and keys are read with it.
         return ("rev",) if obj is None else ("rev", "name")
 
     def realm_of(self, obj: Any) -> Realm:
-        assert isinstance(obj, Realm)
-        return obj
+        realm: Realm = obj
+        return realm
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return self.visible(request, admin.ModelAdmin.get_queryset(self, request))
@@ -84,7 +84,7 @@ class RealmAdmin(ServiceAdmin):
     def audited_as(self, obj: Any) -> tuple[str, str]:
         return "realm", str(obj.name)
 
-    def in_write(self, request: HttpRequest, view: View, refused: Callable[[Refused], HttpResponseBase]) -> HttpResponseBase:
+    def in_write(self, request: HttpRequest, view: View, refused: Callable[[Refused], HttpResponse]) -> HttpResponse:
         """A new realm is a write of its own: it cannot be held by the lock of another one."""
         if request.path != self.url("add"):
             return super().in_write(request, view, refused)
@@ -110,7 +110,8 @@ class RealmAdmin(ServiceAdmin):
         if stored is None:
             actor = self.actor(request)
             return realms.realm_create(actor=actor, spec=spec, reason=reason_of(request), request_id=request_id_of(request))
-        assert write is not None
+        if write is None:
+            raise RuntimeError("a change outside a write")
         return realms.realm_update(actor=write.actor, realm=write.realm, spec=spec)
 
     def remove(self, request: HttpRequest, write: Write, stored: Any) -> None:
@@ -128,8 +129,6 @@ class RealmAdmin(ServiceAdmin):
                 counted[str(rows.model._meta.verbose_name_plural)] = rows.count()
         return counted
 
-    # -- the realm of the session, and its revisions ---------------------------------------------------------------------------
-
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
         return [
@@ -138,11 +137,11 @@ class RealmAdmin(ServiceAdmin):
             *super().get_urls(),
         ]
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         self._shown_realm = current_realm(request).name
         return super().changelist_view(request, extra_context)
 
-    def switch_view(self, request: HttpRequest) -> HttpResponseBase:
+    def switch_view(self, request: HttpRequest) -> HttpResponse:
         """Which realm to work in. It changes nothing but the session."""
         rows = list(Realm.objects.order_by("name")[:MAX_REALMS])
         # Any right of managing in it will do: whoever may only see its audit must be able to get there.
@@ -168,7 +167,7 @@ class RealmAdmin(ServiceAdmin):
             },
         )
 
-    def revisions_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+    def revisions_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         self.follow_realm(request, object_id)
         realm = admin.ModelAdmin.get_object(self, request, object_id) if self.has_module_permission(request) else None
         if not asker(request).may("permsite.audit:view"):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
@@ -17,9 +17,9 @@ from django.utils.translation import gettext_lazy
 
 from permissions.admin import panels
 from permissions.admin.asker import MAX_ASKED, asker, current_realm
-from permissions.admin.service import ServiceAdmin
 from permissions.admin.drafts import Draft
-from permissions.admin.lists import RefTypeFilter, count_of
+from permissions.admin.lists import RefTypeFilter, with_counts
+from permissions.admin.service import ServiceAdmin
 from permissions.bundle import schema
 from permissions.models import Resource, RoleBinding
 from permissions.services import resources
@@ -57,8 +57,8 @@ class ResourceAdmin(ServiceAdmin):
         return rows.filter(pk__in=keys)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows = super().get_queryset(request)
-        return rows.annotate(children_n=count_of(Resource, "parent"), bindings_n=count_of(RoleBinding, "scope"))
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return with_counts(rows, children_n=(Resource, "parent"), bindings_n=(RoleBinding, "scope"))
 
     @admin.display(description=gettext_lazy("below"), ordering="children_n")
     def child_count(self, obj: Any) -> int:
@@ -97,8 +97,6 @@ class ResourceAdmin(ServiceAdmin):
         children = Resource.objects.filter(parent__in=keys).exclude(pk__in=keys).select_related("parent")
         return [f"{child} ({child.parent})" for child in children.order_by("ref")[:20]]
 
-    # -- as a tree -----------------------------------------------------------------------------------------------------------------
-
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
         prefix = f"{self.opts.app_label}_{self.opts.model_name}"
@@ -109,11 +107,11 @@ class ResourceAdmin(ServiceAdmin):
             *super().get_urls(),
         ]
 
-    def bindings_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+    def bindings_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         obj = self.object_or_denied(request, object_id)
         return self.gone(request, object_id) if obj is None else panels.bindings_page(self, request, obj, {"scope": obj})
 
-    def tree_view(self, request: HttpRequest) -> HttpResponseBase:
+    def tree_view(self, request: HttpRequest) -> HttpResponse:
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
         rows = list(self.get_queryset(request).order_by("ref")[: MAX_TREE + 1])
@@ -133,7 +131,7 @@ class ResourceAdmin(ServiceAdmin):
             },
         )
 
-    def place_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+    def place_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         obj = self.object_or_denied(request, object_id)
         if obj is None:
             return self.gone(request, object_id)
@@ -161,7 +159,8 @@ def told_once(request: HttpRequest) -> None:
         request._permsite_told = True  # type: ignore[attr-defined]
         messages.warning(
             request,
-            _("Only the first %(most)s were looked at for what you may see. Search or filter to find the others.") % {"most": MAX_ASKED},
+            _("Only the first %(most)s were looked at for what you may see. Search or filter to find the others.")
+            % {"most": MAX_ASKED},
         )
 
 

@@ -7,18 +7,18 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from permissions import selectors
-from permissions.admin.service import Lines, ServiceAdmin
 from permissions.admin.drafts import Draft, kept_rows, of_model, window
 from permissions.admin.effective import effective
-from permissions.admin.lists import ValidityFilter, count_of, validity
+from permissions.admin.lists import ValidityFilter, validity, with_counts
 from permissions.admin.paging import page_of
+from permissions.admin.service import Lines, ServiceAdmin
 from permissions.bundle import schema
 from permissions.models import Role, RoleBinding, RoleGroup, RoleInheritance, RoleLine
 from permissions.services import catalog, usage
@@ -71,8 +71,9 @@ class RoleAdmin(ServiceAdmin):
     empty_hint = gettext_lazy("No role yet. Add one, import a catalogue with the command import_roles, or apply a bundle.")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).annotate(
-            lines_n=count_of(RoleLine, "role"), parents_n=count_of(RoleInheritance, "role"), bindings_n=count_of(RoleBinding, "role")
+        rows = super().get_queryset(request)
+        return with_counts(
+            rows, lines_n=(RoleLine, "role"), parents_n=(RoleInheritance, "role"), bindings_n=(RoleBinding, "role")
         )
 
     @admin.display(description=gettext_lazy("permission lines"), ordering="lines_n")
@@ -129,8 +130,6 @@ class RoleAdmin(ServiceAdmin):
         found = usage.uses_of_roles([obj.pk for obj in objs])
         return [f"{name}: {usage.told(uses)}" for name, uses in found.items()]
 
-    # -- what it comes to ----------------------------------------------------------------------------------------------------------
-
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
         prefix = f"{self.opts.app_label}_{self.opts.model_name}"
@@ -140,7 +139,7 @@ class RoleAdmin(ServiceAdmin):
             *super().get_urls(),
         ]
 
-    def effective_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+    def effective_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         role = self.object_or_denied(request, object_id)
         if role is None:
             return self.gone(request, object_id)
@@ -164,7 +163,7 @@ class RoleAdmin(ServiceAdmin):
             },
         )
 
-    def bindings_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+    def bindings_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         from permissions.admin.panels import bindings_page  # noqa: PLC0415 - it needs the admins of other nouns
 
         role = self.object_or_denied(request, object_id)

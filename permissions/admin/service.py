@@ -90,8 +90,6 @@ class ServiceAdmin(GuardedAdmin):
     def protected_by(self, objs: Sequence[Any]) -> list[str]:
         return []
 
-    # -- stale forms -----------------------------------------------------------------------------------------------------------------
-
     def version_of(self, obj: Any) -> str:
         """A digest of the stored state. A form that was opened on another state would silently undo what came between."""
         return hashlib.sha256(canonical(to_dict(spec_of(obj))).encode()).hexdigest()[:20]
@@ -99,7 +97,9 @@ class ServiceAdmin(GuardedAdmin):
     def _refuse_stale(self, request: HttpRequest, stored: Any) -> None:
         seen = request.POST.get("permsite_version", "")
         if seen and seen != self.version_of(stored):
-            raise Conflict(_("somebody else changed this while you were editing. Look at the current state in a new tab, then save again."))
+            raise Conflict(
+                _("somebody else changed this while you were editing. Look at the current state in a new tab, then save again.")
+            )
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         obj = kwargs.get("obj")

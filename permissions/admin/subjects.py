@@ -8,20 +8,21 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext_lazy as _
 
 from permissions.admin import check_box, panels
 from permissions.admin.actions import TeamForm, bulk_action, until_of
-from permissions.admin.service import Lines, ServiceAdmin
 from permissions.admin.drafts import Draft, kept_rows, of_model, window
-from permissions.admin.lists import RefTypeFilter, count_of
+from permissions.admin.forms import is_key
+from permissions.admin.lists import RefTypeFilter, with_counts
+from permissions.admin.service import Lines, ServiceAdmin
 from permissions.bundle import schema
 from permissions.bundle.specs import MemberSpec
 from permissions.models import ApiKey, Membership, RoleBinding, Subject, Team
 from permissions.services import subjects
-from permissions.services.specs import spec_of
+from permissions.services.specs import subject_spec
 from permissions.writing import Write
 
 
@@ -48,15 +49,15 @@ class HolderAdmin(ServiceAdmin):
             *super().get_urls(),
         ]
 
-    def effective_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+    def effective_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         obj = self.object_or_denied(request, object_id)
         return self.gone(request, object_id) if obj is None else panels.subject_effective(self, request, obj)
 
-    def check_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+    def check_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         obj = self.object_or_denied(request, object_id)
         return self.gone(request, object_id) if obj is None else check_box.check_page(self, request, obj)
 
-    def bindings_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+    def bindings_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         obj = self.object_or_denied(request, object_id)
         return self.gone(request, object_id) if obj is None else panels.bindings_page(self, request, obj, {"subject": obj})
 
@@ -85,8 +86,8 @@ class SubjectAdmin(HolderAdmin):
     empty_hint = _("No subject yet. Whoever a binding names is registered by it; a Django account registers itself.")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows = super().get_queryset(request).filter(kind__in=self.kinds(request))
-        return rows.annotate(bindings_n=count_of(RoleBinding, "subject"), teams_n=count_of(Membership, "member"))
+        rows: QuerySet[Any] = super().get_queryset(request).filter(kind__in=self.kinds(request))
+        return with_counts(rows, bindings_n=(RoleBinding, "subject"), teams_n=(Membership, "member"))
 
     def kinds(self, request: HttpRequest) -> list[str]:
         """Lists show subjects; a field that may name more (the holder of a binding, the member of a team) completes to more."""
@@ -102,12 +103,11 @@ class SubjectAdmin(HolderAdmin):
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponseBase:
+    ) -> HttpResponse:
         """A field that names a subject may name a team, and links here: a team has a page of its own."""
-        if request.method == "GET" and object_id is not None and object_id.isdecimal() and len(object_id) < 19:
-            if Team.objects.filter(pk=int(object_id)).exists():
-                there = reverse("admin:permissions_team_change", args=[object_id])
-                return HttpResponseRedirect(f"{there}?{request.GET.urlencode()}" if request.GET else there)
+        if request.method == "GET" and object_id is not None and is_key(object_id) and Team.objects.filter(pk=object_id).exists():
+            there = reverse("admin:permissions_team_change", args=[object_id])
+            return HttpResponseRedirect(f"{there}?{request.GET.urlencode()}" if request.GET else there)
         return super().changeform_view(request, object_id, form_url, extra_context)
 
     @admin.display(description=_("role bindings"), ordering="bindings_n")
@@ -122,7 +122,7 @@ class SubjectAdmin(HolderAdmin):
     def account(self, obj: Any) -> str:
         return "" if obj.user is None else str(obj.user.get_username())
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         # The id of an account's subject is the account's name: the two are changed together, in the account.
         return ("ref",) if obj is not None and obj.user_id is not None else ()
 
@@ -142,9 +142,9 @@ class SubjectAdmin(HolderAdmin):
     def remove(self, request: HttpRequest, write: Write, stored: Any) -> None:
         subjects.subject_delete(actor=write.actor, realm=write.realm, ref=stored.ref)
 
-    def _set(self, write: Write, obj: Any, **changes: bool) -> None:
-        spec = replace(spec_of(Subject.objects.get(pk=obj.pk)), **changes)
-        subjects.subject_update(actor=write.actor, realm=write.realm, ref=obj.ref, spec=spec)  # type: ignore[arg-type]
+    def _set(self, write: Write, obj: Any, **changes: Any) -> None:
+        spec = replace(subject_spec(Subject.objects.get(pk=obj.pk)), **changes)
+        subjects.subject_update(actor=write.actor, realm=write.realm, ref=obj.ref, spec=spec)
 
     @bulk_action(_("Activate"))
     def activate(self, write: Write, obj: Any, cleaned: dict[str, Any]) -> None:
@@ -184,8 +184,8 @@ class TeamAdmin(HolderAdmin):
     empty_hint = _("No team yet. What a team is granted, each of its members has; teams may hold teams.")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows = super().get_queryset(request)
-        return rows.annotate(bindings_n=count_of(RoleBinding, "subject"), members_n=count_of(Membership, "team"))
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return with_counts(rows, bindings_n=(RoleBinding, "subject"), members_n=(Membership, "team"))
 
     @admin.display(description=_("members"), ordering="members_n")
     def member_count(self, obj: Any) -> int:

@@ -14,7 +14,7 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext_lazy as _
 
 from permissions import conf
@@ -32,27 +32,27 @@ ESCALATE: Final = "permsite.realm:escalate"
 AUDITED: Final = ("username", "email", "first_name", "last_name", "is_active", "is_staff", "is_superuser")
 
 
-class AccountForm(theme.UserChangeForm):
+class AccountForm(theme.UserChangeForm):  # type: ignore[type-arg]  # generic in the stubs alone
     """What the database refused, or a guard, as an error of the form."""
 
     refusal: Refusal | None = None
 
     def _post_clean(self) -> None:
-        super()._post_clean()
+        super()._post_clean()  # type: ignore[misc]  # Django's hook, unknown to the stubs
         if self.refusal is not None:
             self.refusal.show_in_form(self)
 
 
-class NewAccountForm(theme.UserCreationForm):
+class NewAccountForm(theme.UserCreationForm):  # type: ignore[type-arg]  # generic in the stubs alone
     refusal: Refusal | None = None
 
     def _post_clean(self) -> None:
-        super()._post_clean()
+        super()._post_clean()  # type: ignore[misc]  # Django's hook, unknown to the stubs
         if self.refusal is not None:
             self.refusal.show_in_form(self)
 
 
-class UserAdmin(GuardedAdmin, DjangoUserAdmin):
+class UserAdmin(GuardedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
     noun = "subject"
     form = AccountForm
     add_form = NewAccountForm
@@ -71,15 +71,13 @@ class UserAdmin(GuardedAdmin, DjangoUserAdmin):
     actions = ()
     empty_hint = _("No account yet.")
 
-    # -- who may -------------------------------------------------------------------------------------------------------------------
-
     def realm_of(self, obj: Any) -> Realm:
         return Realm.objects.filter(name=conf.django_realm()).first() or Realm(name=conf.django_realm())
 
     def follow_realm(self, request: HttpRequest, object_id: str | None) -> None:
         """Accounts belong to one realm, whichever the session works in; its rights count."""
         realm = self.realm_of(None)
-        if realm.pk is not None and realm.pk != current_realm(request).pk:
+        if realm.pk not in (None, current_realm(request).pk):
             choose_realm(request, realm)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -105,11 +103,9 @@ class UserAdmin(GuardedAdmin, DjangoUserAdmin):
         ask = asker(request)
         return ask.realm.name == conf.django_realm() and ask.may(self.code(verb)) and ask.may(ESCALATE)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         fixed = ("last_login", "date_joined")
         return fixed if is_break_glass(request) else (*fixed, "is_superuser")
-
-    # -- writing -------------------------------------------------------------------------------------------------------------------
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form: Any = super().get_form(request, obj, change=change, **kwargs)
@@ -142,7 +138,7 @@ class UserAdmin(GuardedAdmin, DjangoUserAdmin):
         if before != after:
             write.record(f"user.{verb}", "user", str(obj.get_username()), before, after)
 
-    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponseBase:  # noqa: A002 - Django's name
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         self.follow_realm(request, id)
         parent = super().user_change_password
         user = self.get_object(request, id)
@@ -151,14 +147,14 @@ class UserAdmin(GuardedAdmin, DjangoUserAdmin):
         if request.method != "POST":
             return parent(request, id, form_url)
 
-        def work() -> HttpResponseBase:
+        def work() -> HttpResponse:
             response = parent(request, id, form_url)
             if response.status_code == 302:
                 ask: Write = request._permsite_write  # type: ignore[attr-defined]
                 ask.record("user.password", "user", str(user.get_username()), None, None)
             return response
 
-        def refused(error: Refused) -> HttpResponseBase:
+        def refused(error: Refused) -> HttpResponse:
             self.message_user(request, explained(error), level="error")
             return HttpResponseRedirect(request.path)
 

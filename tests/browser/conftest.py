@@ -31,7 +31,9 @@ FLAGS = (
 
 def chromium() -> str:
     named = os.environ.get("PERMSITE_CHROMIUM")
-    found = named or next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    found = named or next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    )
     if found is None:
         reason = "no Chromium: run scripts/need-chromium as root, or set PERMSITE_CHROMIUM"
         if os.environ.get("CI") == "true":

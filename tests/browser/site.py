@@ -1,4 +1,4 @@
-"""The site as a process of its own, for a browser: `prepare` makes its database, `serve FILE` serves it and writes its port to FILE."""
+"""The site as a process of its own: `prepare` makes its database, `serve FILE` serves it and writes its port to FILE."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def serve(port_file: Path) -> None:
     from django.core.asgi import get_asgi_application
 
     # Files straight from the apps: nothing need be collected, and both themes find theirs.
-    application = ASGIStaticFilesHandler(get_asgi_application())  # type: ignore[no-untyped-call]
+    application = ASGIStaticFilesHandler(get_asgi_application())
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
     bound.listen(128)  # whoever reads the port may call at once, and waits until the server is up

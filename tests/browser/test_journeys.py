@@ -38,7 +38,7 @@ def test_a_role_bound_in_the_form_changes_the_next_check(visit: Callable[..., Vi
     choose(here, "subject", "user:bob")
     choose(here, "role", "reader")
     choose(here, "scope", place)
-    here.page.get_by_label("Reason", exact=True).fill("he asked")
+    here.page.locator("#id_reason").fill("he asked")
     here.page.get_by_role("button", name="Save", exact=True).click()
     here.page.wait_for_url(f"**{BASE}/rolebinding/")
     assert "successfully" in here.text()

@@ -18,12 +18,27 @@ AXE = Axe()
 
 
 # Words of ours that would have stayed English; names, ids and codes of the world are nobody's to translate.
-ENGLISH = ("Role binding", "Permission", "Effective", "Check", "History", "Reason", "Add", "Save", "Filter", "Search", "Delete", "Select")
+ENGLISH = (
+    "Role binding",
+    "Permission",
+    "Effective",
+    "Check",
+    "History",
+    "Reason",
+    "Add",
+    "Save",
+    "Filter",
+    "Search",
+    "Delete",
+    "Select",
+)
 
 
 @pytest.mark.parametrize(("dark", "language"), [(False, "en-US"), (True, "zh-CN")], ids=["light", "dark and Chinese"])
 @pytest.mark.parametrize("theme", ["unfold", "plain"])
-def test_every_page_is_quiet_and_accessible_in_its_language(visit: Callable[..., Visit], theme: str, dark: bool, language: str) -> None:
+def test_every_page_is_quiet_and_accessible_in_its_language(
+    visit: Callable[..., Visit], theme: str, dark: bool, language: str
+) -> None:
     here = visit(theme, dark=dark, language=language)
     pages = every_page(here)
     assert len(pages) > 40

@@ -89,7 +89,17 @@ def test_an_object_that_is_none_leads_back(alice: Desk, key: str) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["?q=" + "x" * 5_000, "?p=-1", "?p=" + "9" * 30, "?o=99.-1", "?all=", "?realm__name=other", "?validity=x&gives=y", "?q=%00", "?type=%25"],
+    [
+        "?q=" + "x" * 5_000,
+        "?p=-1",
+        "?p=" + "9" * 30,
+        "?o=99.-1",
+        "?all=",
+        "?realm__name=other",
+        "?validity=x&gives=y",
+        "?q=%00",
+        "?type=%25",
+    ],
 )
 def test_a_list_takes_any_query(alice: Desk, query: str) -> None:
     for noun in ("rolebinding", "role", "subject", "resource", "permission", "auditevent"):

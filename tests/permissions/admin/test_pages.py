@@ -31,7 +31,10 @@ def test_each_code_says_where_it_comes_from() -> None:
 
 def test_an_exclusion_is_local_to_its_role() -> None:
     top = RoleFact("top", ("base",), (), (RoleLineFact("exclude", "a:1"),))
-    assert _states(top, RoleFact("base", lines=(_allow("a:*"), RoleLineFact("exclude", "a:2")))) == {"a:1": "excluded", "a:3": "inherited"}
+    assert _states(top, RoleFact("base", lines=(_allow("a:*"), RoleLineFact("exclude", "a:2")))) == {
+        "a:1": "excluded",
+        "a:3": "inherited",
+    }
 
 
 def test_roles_in_a_circle_still_end() -> None:

@@ -33,11 +33,18 @@ def test_a_cycle_is_an_error_of_the_form(alice: Desk, untouched: None, key_of: A
     below = alice.fill("permissions_resource_change", key_of(Resource, ref="server:7"), parent=key_of(Resource, ref="channel:9"))
     assert "channel:9" in errors_of(below)
     team = key_of(Subject, ref="team:care")
-    assert errors_of(alice.fill("permissions_team_change", team, **{"member_rows-TOTAL_FORMS": "2", "member_rows-1-member": team}))
+    assert errors_of(
+        alice.fill("permissions_team_change", team, **{"member_rows-TOTAL_FORMS": "2", "member_rows-1-member": team})
+    )
 
 
 def test_a_bad_condition_is_shown_at_its_row(alice: Desk, untouched: None, key_of: Any) -> None:
-    data = {"lines-TOTAL_FORMS": "2", "lines-1-effect": "allow", "lines-1-pattern": "post:edit", "lines-1-condition": "nobody.knows =="}
+    data = {
+        "lines-TOTAL_FORMS": "2",
+        "lines-1-effect": "allow",
+        "lines-1-pattern": "post:edit",
+        "lines-1-condition": "nobody.knows ==",
+    }
     answer = alice.fill("permissions_role_change", key_of(Role, name="reader"), **data)
     rows = next(i.formset for i in answer.context["inline_admin_formsets"] if i.formset.model is RoleLine)
     assert rows.forms[1].errors["condition"]

@@ -8,7 +8,6 @@ import pytest
 from django.contrib.auth.models import User
 
 from permissions.models import (
-    ApiKey,
     AuditEvent,
     Permission,
     PermissionGroup,
@@ -94,12 +93,16 @@ def test_each_endpoint_opens_for_whom_it_should(cast: None, noun: str, who: str 
     assert revision() == before
 
 
-@pytest.mark.parametrize(("who", "code"), [(None, IN), ("charlie", 403), ("vera", 200), ("bob", 403), ("alice", 200), ("root", 200)])
+@pytest.mark.parametrize(
+    ("who", "code"), [(None, IN), ("charlie", 403), ("vera", 200), ("bob", 403), ("alice", 200), ("root", 200)]
+)
 def test_keys_open_for_whom_they_should(cast: None, who: str | None, code: int) -> None:
     assert desk(who).get("permissions_apikey_changelist").status_code == code
 
 
-@pytest.mark.parametrize(("who", "codes"), [("charlie", (403, 403)), ("vera", (200, 403)), ("alice", (200, 200)), ("root", (200, 200))])
+@pytest.mark.parametrize(
+    ("who", "codes"), [("charlie", (403, 403)), ("vera", (200, 403)), ("alice", (200, 200)), ("root", (200, 200))]
+)
 def test_accounts_open_for_whom_they_should(cast: None, who: str, codes: tuple[int, int]) -> None:
     here = desk(who)
     assert (here.get("auth_user_changelist").status_code, here.get("auth_user_add").status_code) == codes
@@ -151,7 +154,9 @@ def test_completion_offers_only_what_may_be_seen(bob: Desk, charlie: Desk, alice
 def test_an_account_of_a_superuser_is_changed_by_superusers_alone(alice: Desk) -> None:
     root = User.objects.get(username="root").pk
     assert alice.post("auth_user_change", root, data={"username": "root"}).status_code == 403
-    assert alice.client.post(f"/admin/auth/user/{root}/password/", {"password1": "x" * 12, "password2": "x" * 12}).status_code == 403
+    assert (
+        alice.client.post(f"/admin/auth/user/{root}/password/", {"password1": "x" * 12, "password2": "x" * 12}).status_code == 403
+    )
     page = alice.get("auth_user_change", User.objects.get(username="bob").pk)
     assert "is_superuser" not in page.context["adminform"].form.fields
 

@@ -154,7 +154,9 @@ def test_a_key_is_shown_once_and_then_revoked(alice: Desk) -> None:
 
 
 def test_a_realm_changes_its_law(alice: Desk, key_of: Any) -> None:
-    answer = alice.fill("permissions_realm_change", key_of(Realm, name="default"), combining="overlay", change_reason="as chat does")
+    answer = alice.fill(
+        "permissions_realm_change", key_of(Realm, name="default"), combining="overlay", change_reason="as chat does"
+    )
     assert answer.status_code == 302
     assert Realm.objects.get(name="default").combining == "overlay"
 

@@ -1,4 +1,4 @@
-"""The cast at the admin's desk: alice administers, bob manages one server, vera may look, charlie may nothing, root is break-glass."""
+"""At the admin's desk: alice administers, bob manages one server, vera may look, charlie may nothing, root is break-glass."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
@@ -149,11 +148,6 @@ def build() -> None:
         User.objects.create_user(name, password="pw", is_staff=True)
     User.objects.create_superuser("root", password="pw")
     User.objects.create_user("zoe", password="pw")
-
-
-def told(response: HttpResponse) -> list[str]:
-    """Messages of the page that follows."""
-    return [str(message) for message in response.context["messages"]] if response.context else []
 
 
 def errors_of(response: Any) -> str:
