@@ -201,11 +201,14 @@ def test_a_permission_is_allowed_only_where_all_it_requires_are() -> None:
     holds("user:cond c:send c:1 = granted", context={"ok": True})
 
 
-@pytest.mark.parametrize("code", ["post:", ":edit", "", "po st:\\nx", " post:edit", "post::edit", "post"])
-def test_a_bundle_with_a_malformed_code_is_refused(code: str) -> None:
-    for line in (f'permissions: [{{code: "{code}"}}]', f'roles: [{{name: r, permissions: ["{code}"]}}]'):
-        with pytest.raises(Refused):
-            apply(line)
+BAD_CODES = ["post:", ":edit", "", "po st:\\nx", " post:edit", "post::edit", "post"]
+
+
+def test_a_bundle_with_a_malformed_code_is_refused() -> None:
+    for code in BAD_CODES:
+        for line in (f'permissions: [{{code: "{code}"}}]', f'roles: [{{name: r, permissions: ["{code}"]}}]'):
+            with pytest.raises(Refused):
+                apply(line)
 
 
 def test_a_pattern_is_no_permission_of_its_own() -> None:
