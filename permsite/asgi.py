@@ -12,6 +12,8 @@ from django.conf import settings
 from django.core.asgi import get_asgi_application
 from whitenoise import WhiteNoise
 
+from permsite.bodies import Capped, unread
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -45,7 +47,7 @@ class Site:
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
-    """Readiness is measured while the server runs; it says 503 before the first measurement and while draining."""
+    """Readiness is measured while the server runs. A stopping one need not say so: uvicorn closes its socket first."""
     from permsite.health import monitor  # noqa: PLC0415 - it uses models, which need the apps loaded
 
     while True:
@@ -98,8 +100,8 @@ def build() -> Site:
     return Site(
         authzen=authzen,
         authzen_paths=authzen.paths,
-        static=static_files(Path(settings.STATIC_ROOT)),
-        django=cast(Application, django),
+        static=unread(static_files(Path(settings.STATIC_ROOT))),
+        django=Capped(cast(Application, django)),
     )
 
 

@@ -66,17 +66,15 @@ class Monitor:
         self.realms = 0
         self._good_at: float | None = None
         self._task: asyncio.Task[None] | None = None
-        self._draining = False
         self._lock = threading.Lock()
         self._client: redis.Redis | None = None
 
     async def start(self) -> None:
-        self._draining = False
         await sync_to_async(self.measure, thread_sensitive=False)()
         self._task = asyncio.create_task(self._run(), name="health")
 
     async def stop(self) -> None:
-        self._draining = True
+        self._good_at = None
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -122,8 +120,6 @@ class Monitor:
             self.store.measured("ok", (time.perf_counter() - began) * 1000, "")
 
     def readiness(self) -> tuple[int, str]:
-        if self._draining:
-            return 503, "draining"
         if self._good_at is None:
             return 503, "starting"
         if self._clock() - self._good_at > BOUND_S:
