@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 class PermissionsConfig(AppConfig):
     name = "permissions"
     label = "permissions"
-    verbose_name = _("permissions")  # type: ignore[assignment]  # Django takes a lazy text here
+    verbose_name = _("permissions")  # Django takes a lazy text here
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
