@@ -61,6 +61,14 @@ def _depth(value: Any, limit: int) -> bool:
     return False
 
 
+def _holds_beyond_64_bits(value: Any) -> bool:
+    """Whether a whole number in `value` is more than a condition can hold. Only for what `_depth` has bounded: it recurses."""
+    if isinstance(value, int):
+        return not -(2**63) <= value < 2**63
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_holds_beyond_64_bits, items))
+
+
 def _storable(value: Any) -> None:
     try:
         if not _depth(value, MAX_JSON_DEPTH):
@@ -68,6 +76,9 @@ def _storable(value: Any) -> None:
         text = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValidationError(f"is not JSON that can be stored: {error}", code="invalid") from error
+    # One such number would make every condition on its holder an error, also those that never look at it.
+    if _holds_beyond_64_bits(value):
+        raise ValidationError("holds a whole number beyond 64 bits; write it as a text", code="invalid")
     # PostgreSQL's jsonb refuses U+0000 and lone surrogates with an error that names no field: refuse both here.
     raw = json.dumps(value, ensure_ascii=False)
     if "\\u0000" in text or any("\ud800" <= c <= "\udfff" for c in raw):

@@ -306,6 +306,24 @@ def test_the_platforms_codes_may_be_granted_and_are_neither_exported_nor_pruned(
     holds("user:u permsite.key:view - = granted\nuser:u p:a - = unknown_permission")
 
 
+def test_who_was_named_as_a_member_becomes_a_team_when_listed_as_one() -> None:
+    law('teams: [{id: "team:eng", members: ["team:ops"]}]\nbindings: [{subject: "squad:a", allow: ["p:a"]}]')
+    text = exported()
+    apply(text)
+    assert exported() == text
+    law(
+        """
+        teams: [{id: "team:ops", members: ["user:zoe"]}, {id: "squad:a", members: ["user:zoe"]}]
+        bindings: [{subject: "team:eng", allow: ["p:eng"]}]
+        """,
+        """
+        user:zoe p:eng - = granted
+        user:zoe p:a - = granted
+        team:ops p:eng - = granted
+        """,
+    )
+
+
 def test_a_bundle_may_be_json(bundle: Any) -> None:
     pdp.reset()
     lines = {"version": 1, "realm": "default", "bindings": [{"subject": "user:u", "allow": ["p:a"]}]}

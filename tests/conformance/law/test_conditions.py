@@ -293,3 +293,17 @@ def test_answers_that_depend_on_context_are_not_remembered_for_another() -> None
     for ok in (True, False, True, None, 1, "true"):
         assert pdp.check("user:u0", "doc:read:all", "doc:a:b", context={"ok": ok}).allowed is (ok is True)
     assert pdp.check("user:u0", "doc:read:all", "doc:a:b").reason == "condition_error"
+
+
+def test_a_number_that_no_condition_can_hold_is_refused_before_it_is_stored() -> None:
+    for number in ("9223372036854775808", "-9223372036854775809", "1" + "0" * 400):
+        for attributes in (f"{{n: {number}}}", f"{{deep: [{{n: {number}}}]}}"):
+            refuses(f'subjects: [{{id: "user:u", attributes: {attributes}}}]', "attributes", "64 bits")
+            refuses(f'resources: [{{id: "doc:1", attributes: {attributes}}}]', "attributes", "64 bits")
+    law(
+        """
+        subjects: [{id: "user:u", attributes: {max: 9223372036854775807, min: -9223372036854775808}}]
+        bindings: [{subject: "user:u", allow: ["p:a"], condition: "subject.attributes.max - 1 > subject.attributes.min"}]
+        """,
+        "user:u p:a - = granted",
+    )

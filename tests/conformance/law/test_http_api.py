@@ -281,6 +281,23 @@ def test_who_may_ask(admin: Api) -> None:
         assert Api(headers)("POST", "check", mine).status_code == 401
 
 
+def test_people_assert_nothing_and_keys_what_their_mode_lets_them(admin: Api) -> None:
+    apply('bindings: [{subject: "user:charlie", allow: ["post:edit"], condition: "subject.attributes.role == \'admin\'"}]')
+    lie: dict[str, Any] = {"subject_properties": {"role": "admin", "teams": ["team:care"]}}
+    for asker, reason in (
+        (person("charlie"), "condition_error"),
+        (key("fill"), "granted"),
+        (key("override", "--asserted", "override"), "granted"),
+        (key("ignore", "--asserted", "ignore"), "condition_error"),
+    ):
+        assert asker.check("user:charlie", "post:edit", **lie) == reason
+        one = {"subject": "user:charlie", "permission": "post:edit", **lie}
+        assert asker.done(200, "POST", "check/batch", {"checks": [one]})["results"][0]["reason"] == reason
+        assert asker.done(200, "POST", "explain", one)["reason"] == reason
+    assert key("o2", "--asserted", "override").check("user:charlie", "post:read", "server:7", **lie) == "granted"
+    assert key("f2").check("user:charlie", "post:read", "server:7", **lie) == "no_grant"
+
+
 def test_a_key_lives_in_its_realm_and_shows_itself_once(admin: Api) -> None:
     apply("realm: other\nbindings: [{subject: 'user:olga', allow: ['post:read']}]\nresources: [{id: 'server:9'}]")
     other = key("o", "--realm", "other", "--admin")
