@@ -51,6 +51,7 @@ class Write:
     reason: str = ""
     request_id: str = ""
     dry_run: bool = False
+    made: bool = False  # the realm itself came into being in this block
     changed: bool = False
     revision: int = 0
     token: str = ""
@@ -122,7 +123,7 @@ def permission_write(
     try:
         with transaction.atomic():
             locked, made = _lock(name, create=create)
-            write = Write(locked, actor, reason, request_id, dry_run)
+            write = Write(locked, actor, reason, request_id, dry_run, made)
             before = revisions.head_of(locked)
             if made:  # its birth is the change, even if nothing more is written
                 before = replace(before, rev=0)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from permissions.bundle.changes import Change
-from permissions.bundle.diff import diff
+from permissions.bundle.diff import diff, own_name
+from permissions.bundle.keys import SECTIONS
 from permissions.bundle.specs import Bundle, RealmSpec
+from permissions.engine import names
 from permissions.errors import Invalid, Problem, Refused
 from permissions.models import Realm, Subject
 from permissions.services import stepwise
@@ -49,6 +51,7 @@ def bundle_apply(
     name = bundle.realm.name if realm_name is None else realm_name
     mistakes = Mistakes(bundle.lines)
     mistakes.name(name, "realm")
+    _note_repeats(bundle, mistakes)
     mistakes.refuse()
 
     def work(write: Write) -> list[Change]:
@@ -70,6 +73,17 @@ def bundle_apply(
 
     changes, write = run_write(name, actor, reason, work, dry_run=dry_run, request_id=request_id, create=actor.administrator)
     return Applied(changes, write.token, write.revision, write.changed)
+
+
+def _note_repeats(bundle: Bundle, mistakes: Mistakes) -> None:
+    """A name described twice: of two lines one would win in silence. A team is a subject, so those two share their names."""
+    seen: set[tuple[str, str]] = set()
+    for section in SECTIONS:
+        for number, spec in enumerate(getattr(bundle, section) or () if section != "bindings" else ()):
+            name = "subjects" if section == "teams" else section, own_name(spec)
+            if name in seen:
+                mistakes.note(f"{section}[{number}]", f"{names.shown(name[1])} is described twice")
+            seen.add(name)
 
 
 def unknown_names(bundle: Bundle, realm_name: str | None = None) -> list[Problem]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.db import IntegrityError
+
 from permissions.bundle.specs import RealmSpec
 from permissions.engine import names
 from permissions.errors import Conflict, Forbidden, LastAdministrator
@@ -27,13 +29,19 @@ def realm_create(*, actor: Actor, spec: RealmSpec, reason: str = "", request_id:
     mistakes.refuse()
     if Realm.objects.filter(name=spec.name).exists():
         raise Conflict(f"there is a realm {names.shown(spec.name)} already")
-    with permission_write(spec.name, actor, reason, request_id=request_id, create=True) as write:
-        realm = write.realm
-        changed = assign(realm, spec, COLUMNS)
-        clean(realm)
-        if changed:
-            realm.save(update_fields=changed)
-        record(write, "realm", realm.name, None, realm_spec(realm))
+    try:
+        with permission_write(spec.name, actor, reason, request_id=request_id, create=True) as write:
+            realm = write.realm
+            if not write.made:
+                raise Conflict(f"there is a realm {names.shown(spec.name)} already")
+            changed = assign(realm, spec, COLUMNS)
+            clean(realm)
+            if changed:
+                realm.save(update_fields=changed)
+            record(write, "realm", realm.name, None, realm_spec(realm))
+    except IntegrityError as error:
+        # There is no row to lock before the realm is there: of two who make it at once, the second learns of the first here.
+        raise Conflict(f"there is a realm {names.shown(spec.name)} already") from error
     return realm
 
 

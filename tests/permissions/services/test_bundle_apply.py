@@ -227,6 +227,12 @@ def test_specs_made_by_hand_are_judged_as_those_that_were_read(db: None) -> None
     ]
 
 
+def test_a_name_described_twice_is_a_mistake(db: None) -> None:
+    bundle = Bundle(RealmSpec("world"), roles=(RoleSpec("r"), RoleSpec("r", title="Again")))
+    with pytest.raises(Invalid, match=r"roles\[1\]: 'r' is described twice"):
+        bundle_apply(actor=SYSTEM, bundle=bundle)
+
+
 def test_a_subject_becomes_a_team_and_an_empty_team_a_subject(db: None) -> None:
     start = "version: 1\nrealm: world\n"
     _apply(start + 'subjects:\n  - {id: "group:a"}\nteams:\n  - {id: "group:b"}\n  - {id: "group:c", members: ["user:eve"]}\n')

@@ -14,11 +14,12 @@ from django.db import connection, connections
 from pytest_django import DjangoDbBlocker
 
 from permissions import audit, revisions
-from permissions.bundle.specs import BindingSpec, CodeSpec, RoleSpec
+from permissions.bundle.specs import BindingSpec, CodeSpec, RealmSpec, RoleSpec
 from permissions.errors import Conflict, Escalation, LastAdministrator, NotFound, Refused
 from permissions.models import AuditEvent, RoleBinding
 from permissions.services.bindings import binding_create, binding_delete
 from permissions.services.catalog import role_create, role_update
+from permissions.services.realms import realm_create
 from permissions.services.specs import spec_of
 from permissions.writing import SYSTEM, permission_write
 from tests.permissions.acme import CHARLIE, Acme
@@ -194,3 +195,14 @@ def test_a_write_gives_the_revision_and_the_token_it_made(acme: Acme) -> None:
         assert isinstance(spec, BindingSpec)
     assert not again.changed
     assert again.revision == head.rev
+
+
+def test_of_two_who_make_one_realm_the_second_is_told(acme: Acme) -> None:
+    gate = threading.Barrier(2)
+
+    def make() -> None:
+        gate.wait(PATIENCE_S)
+        realm_create(actor=SYSTEM, spec=RealmSpec("twins"))
+
+    errors = [rival.join().error for rival in [Rival(make), Rival(make)]]
+    assert [type(error) for error in errors if error is not None] == [Conflict]
