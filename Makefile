@@ -61,6 +61,7 @@ check: $(TEST) ## Style, types, import contracts, migrations, deployment, docs, 
 	$(PY) manage.py makemigrations --check --dry-run
 	scripts/check-deploy
 	scripts/lock --check
+	$(PY) scripts/messages --check
 	$(PY) -m pytest -q --no-servers --durations=0 tests/test_architecture.py tests/test_docs.py
 
 bench: $(TEST) ## Ratios of speed, measured on this machine
