@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.db.models import Model, QuerySet
 from django.forms import BaseInlineFormSet, ModelForm
 from django.http import HttpRequest
@@ -133,7 +134,11 @@ class Lines(theme.TabularInline):
         return with_bounded_keys(super().formfield_for_foreignkey(db_field, request, **kwargs))
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        return with_names(super().formfield_for_dbfield(db_field, request, **kwargs))
+        field = with_names(super().formfield_for_dbfield(db_field, request, **kwargs))
+        if isinstance(field, forms.CharField | forms.TypedChoiceField):
+            # A cell of Django's table has no label: its column's heading is tied to nothing.
+            field.widget.attrs["aria-label"] = field.label
+        return field
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         base: Any = super().get_formset(request, obj, **kwargs)

@@ -1,7 +1,8 @@
-// Names for the fields that Django's own scripts leave without one: completing selects and the search.
+// Names for the fields that Django's own scripts leave without one, and the keyboard for what Unfold gives to the mouse alone.
 "use strict";
 
 (() => {
+  const menu = document.currentScript.dataset.menu;
   const text = (element) => (element ? element.textContent.trim().replace(/[:*]+$/, "").trim() : "");
 
   const nameOf = (select) => {
@@ -23,6 +24,18 @@
         // The value is announced as the content; a reference to it would take the place of the name.
         part.removeAttribute("aria-labelledby");
       }
+    }
+    // Unfold opens its menu and its filters by elements that the keyboard cannot reach.
+    for (const opener of document.querySelectorAll("a[x-on\\:click]:not([href]), span[x-on\\:click], div[x-on\\:click]")) {
+      if (opener.hasAttribute("tabindex") || opener.closest("a[href], button, select, [role='button']")) continue;
+      opener.tabIndex = 0;
+      opener.setAttribute("role", "button");
+      if (opener.classList.contains("material-symbols-outlined")) opener.setAttribute("aria-label", opener.title || menu);
+      opener.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        opener.click();
+      });
     }
     const search = document.getElementById("searchbar");
     const button = search && search.form && search.form.querySelector('[type="submit"]');
