@@ -105,15 +105,15 @@ def write_entries(
             realm_name=realm_name,
             seq=seq,
             at=at,
-            actor=actor[:600],
+            actor=_storable(actor)[:600],
             actor_kind=actor_kind,
             action=entry.action,
             object_type=entry.object_type,
             object_id=entry.object_id[:600],
             before=_plain(entry.before),
             after=_plain(entry.after),
-            reason=reason[:1000],
-            request_id=request_id[:200],
+            reason=_storable(reason)[:1000],
+            request_id=_storable(request_id)[:200],
             revision=revision,
             prev_hash=prev,
         )
@@ -121,6 +121,11 @@ def write_entries(
         event.hash = prev = _seal(event, key)
         rows.append(event)
     AuditEvent.objects.bulk_create(rows, batch_size=BATCH)
+
+
+def _storable(text: str) -> str:
+    """Without what no column can hold: a write must not fail, nor go unrecorded, for a character in its reason."""
+    return text.replace("\x00", "").encode(errors="replace").decode()
 
 
 def _plain(value: dict[str, object] | None) -> dict[str, object] | None:

@@ -73,6 +73,13 @@ class Mistakes:
     def ref(self, value: str, where: str, *, everyone: bool = False) -> None:
         self.text(lambda v: names.check_ref(v, "id", everyone=everyone), value, where)
 
+    def words(self, spec: Any, where: str, *keys: str) -> None:
+        """Free texts: any but what no database column and no answer can carry."""
+        for key in keys:
+            text: str = getattr(spec, key)
+            if "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text):
+                self.note(join(where, key), "holds U+0000 or half of a surrogate pair")
+
     def value(self, check: Callable[[Any], None], value: Any, where: str) -> None:
         try:
             check(value)
@@ -142,6 +149,7 @@ class Mistakes:
 
     def permission(self, spec: PermissionSpec, where: str) -> None:
         self.text(lambda v: names.check_code(v, "permission"), spec.code, join(where, "code"))
+        self.words(spec, where, "title", "description", "menu")
         if spec.code.startswith(platform.PREFIX):
             self.note(join(where, "code"), f"codes that begin with {platform.PREFIX} belong to the platform")
         for place, code in enumerate(spec.requires):
@@ -154,10 +162,12 @@ class Mistakes:
 
     def group(self, spec: GroupSpec, where: str) -> None:
         self.name(spec.name, join(where, "name"))
+        self.words(spec, where, "title", "description")
         self.patterns(spec.permissions, join(where, "permissions"))
 
     def role(self, spec: RoleSpec, where: str, *, roles: Collection[str], groups: Collection[str]) -> None:
         self.name(spec.name, join(where, "name"))
+        self.words(spec, where, "title", "description")
         self.role_names(spec, where, roles=roles, groups=groups)
         self.lines(spec.permissions, join(where, "permissions"))
         self.patterns(spec.exclude, join(where, "exclude"))
@@ -217,6 +227,7 @@ class Mistakes:
         if spec.scope is not None:
             self.ref(spec.scope, join(where, "scope"))
         self.condition(spec.condition, join(where, "condition"))
+        self.words(spec, where, "reason")
         self.value(validate_obligations, list(spec.obligations), join(where, "obligations"))
         self.window(spec, where)
 
