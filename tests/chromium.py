@@ -29,7 +29,9 @@ def find() -> str | None:
     return named or next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
-@pytest.fixture(scope="session")
+# A module's, not the session's: while it is open Playwright keeps an event loop running in this thread, under which the next
+# module's asyncio.run() fails.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     path = find()
     if path is None:

@@ -42,7 +42,9 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+# A module's, not the session's: while it is open Playwright keeps an event loop running in this thread, under which the next
+# module's asyncio.run() fails.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     path = chromium()
     with sync_playwright() as playwright:
@@ -60,7 +62,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], s
         "DATABASE_URL": f"sqlite:///{folder / 'site.sqlite3'}",
         "PERMSITE_VAR": str(folder),
         "SECRET_KEY": "pages-" + "k" * 50,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT)))),
     }
     argv = [sys.executable, "-m", "tests.browser.site"]
     subprocess.run([*argv, "prepare"], cwd=ROOT, env=env, check=True)
@@ -130,7 +132,7 @@ def visit(browser: Browser, site: Callable[[str], str]) -> Iterator[Callable[...
     """`visit(theme, who=…, dark=…, width=…, language=…)` → a session, logged in."""
     opened: list[BrowserContext] = []
 
-    def start(theme: str, who: str = "alice", *, dark: bool = False, width: int = 1280, language: str = "en-US") -> Visit:
+    def start(theme: str, who: str = "alice", *, dark: bool = False, width: int = 1440, language: str = "en-US") -> Visit:
         scheme: Any = "dark" if dark else "light"
         context = browser.new_context(
             viewport={"width": width, "height": 844}, color_scheme=scheme, locale=language, reduced_motion="reduce"
