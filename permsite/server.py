@@ -62,6 +62,9 @@ def config(application: Any = APPLICATION, *, workers: int = 1) -> uvicorn.Confi
         timeout_graceful_shutdown=GRACE_S,
         ws="none",
         lifespan="on",
+        # A request that waited for the one before it on its connection would start in what that one left behind: after a static
+        # file in asgiref's executor, gone by then, and so be answered 500.
+        reset_contextvars=True,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -36,6 +37,17 @@ def test_it_serves_and_stops_gracefully(migrated, workers):
             assert f'"policy_decision_point":"{address}"' in document.read().decode()
         serve.end(signal.SIGTERM)
         assert not any("Traceback" in line for line in serve.printed), serve.printed
+
+
+def test_a_request_that_waited_for_a_file_on_its_connection_is_answered_too(migrated):
+    with run("serve", "--port", "0", folder=migrated, **KEY) as serve:
+        port = int(serve.wait_for(r"on http://127\.0\.0\.1:(\d+) with")[1])
+        first = f"GET /static/none.js HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
+        second = f"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.sendall((first + second).encode())
+            answers = b"".join(iter(lambda: client.recv(65536), b""))
+        assert re.findall(rb"HTTP/1\.1 (\d+)", answers) == [b"404", b"200"]
 
 
 def test_it_needs_a_secret_key(migrated):
