@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from tests.chromium import browser, page  # noqa: F401 - fixtures of the pages' tests
 from tests.servers import INPUT, Servers
@@ -16,6 +18,10 @@ from tests.settings import TEST_DATABASE
 if TYPE_CHECKING:
     from tests.cast import Cast
     from tests.live import LiveServer
+
+# No test is timed: a loaded machine draws slowly, which says nothing about the code.
+hypothesis_settings.register_profile("permsite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("permsite")
 
 SERVERS = pytest.StashKey[Servers]()
 
