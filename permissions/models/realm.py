@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from typing import ClassVar
 
@@ -82,6 +83,13 @@ class Realm(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Not-a-number passes every comparison of the validators, and SQLite keeps it as NULL."""
+        for field in ("staleness_s", "static_grace_s"):
+            value = getattr(self, field)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValidationError({field: f"must be a finite number of seconds, not {value}"})
 
 
 class Changelog(models.Model):
