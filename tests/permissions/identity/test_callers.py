@@ -115,7 +115,8 @@ def test_what_is_remembered_is_not_the_key() -> None:
     key = issue()
     warmed(key)
     assert key.plain not in repr(keys._remembered)
-    assert key.plain.rpartition("_")[2] not in repr(keys._remembered)
+    # The secret itself may hold "_": what follows the second one is all of it.
+    assert key.plain.split("_", 2)[2] not in repr(keys._remembered)
 
 
 def test_a_revoked_key_stops_at_once_where_it_was_revoked() -> None:
