@@ -1,0 +1,210 @@
+"""What happened and how often: events to whoever listens, metrics as plain integers, both from closed tables.
+
+News travels upward only this way: the package emits and knows no listener. Emitting and counting never raise, never block and
+never wait for a listener's queue; what is lost is counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+log = logging.getLogger("resilience")
+
+# Every event, and what it says. A new one is a row here and a line in its page.
+EVENTS: Final[dict[str, str]] = {
+    "circuit_breaker.opened": "a breaker opened: the calls it guards fail too often",
+    "circuit_breaker.half_opened": "an open breaker lets probes through",
+    "circuit_breaker.closed": "a breaker closed again",
+    "circuit_breaker.solo": "this process opened a breaker for itself alone: too few others see the failures",
+    "circuit_breaker.forced": "a person forced a breaker open or closed",
+    "circuit_breaker.auto": "a forced breaker follows its measurements again",
+    "rate_limiter.refused": "calls refused by a limit in the last second",
+    "rate_limiter.reset": "a key's limit was reset",
+    "rate_limiter.override": "a key was given a limit of its own until a time",
+    "bulkhead.full": "a bulkhead refused a call",
+    "bulkhead.lease_lost": "a permit had run out before its call ended",
+    "lock.lost": "a lock ran out or was taken while held",
+    "fallback.used": "a fallback answered instead of the call",
+    "storage.down": "a store cannot be reached: memory answers, as each strategy's policy says",
+    "storage.up": "a store answers again",
+    "config.applied": "this process runs a new version of the live configuration",
+    "config.rejected": "a version of the live configuration was refused; the old one goes on",
+    "maintenance.on": "maintenance began",
+    "maintenance.off": "maintenance ended",
+}
+
+Kind = Literal["counter", "gauge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure: its labels come from closed sets, never from a caller's key."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+
+
+# Every metric. A new one is a row here and a line in its page.
+METRICS: Final[dict[str, Metric]] = {
+    metric.name: metric
+    for metric in (
+        Metric("resilience_circuit_breaker_state", "gauge", ("name",), "0 closed, 1 half-open, 2 open"),
+        Metric("resilience_circuit_breaker_forced", "gauge", ("name",), "1 while a person holds it open or closed"),
+        Metric("resilience_circuit_breaker_calls_total", "counter", ("name", "outcome"), "calls by outcome"),
+        Metric("resilience_circuit_breaker_transitions_total", "counter", ("name", "to"), "changes of state"),
+        Metric("resilience_rate_limiter_decisions_total", "counter", ("rule", "result", "source"), "decisions by result"),
+        Metric("resilience_bulkhead_in_flight", "gauge", ("name",), "permits this process holds"),
+        Metric("resilience_bulkhead_refused_total", "counter", ("name",), "calls refused"),
+        Metric("resilience_lock_lost_total", "counter", ("name",), "locks lost while held"),
+        Metric("resilience_fallback_total", "counter", ("name", "result"), "fallbacks by result"),
+        Metric("resilience_retry_total", "counter", ("name", "result"), "retries by result"),
+        Metric("resilience_storage_up", "gauge", ("store",), "1 while the store answers"),
+        Metric("resilience_storage_errors_total", "counter", ("class",), "errors of stores by class"),
+        Metric("resilience_storage_evicted_total", "counter", (), "keys the memory store dropped before they had run out"),
+        Metric("resilience_config_version", "gauge", (), "version of the live configuration in this process"),
+        Metric("resilience_maintenance_mode", "gauge", (), "0 off, 1 read-only, 2 full"),
+        Metric("resilience_events_dropped_total", "counter", (), "events a full queue pushed out"),
+        Metric("resilience_internal_errors_total", "counter", ("component", "stage"), "own faults that were kept from callers"),
+        Metric("resilience_blocking_calls_total", "counter", (), "blocking calls to Redis made on an event loop"),
+    )
+}
+
+Labels = tuple[str, ...]
+Sample = tuple[str, Labels, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened. `at_us`: wall time, microseconds since 1970."""
+
+    name: str
+    at_us: int
+    attributes: Mapping[str, Any]
+
+
+Callback = Callable[[Event], object]
+
+_lock = threading.Lock()
+_callbacks: tuple[tuple[str, Callback], ...] = ()
+_values: dict[tuple[str, Labels], float] = {}
+_sources: tuple[Callable[[], Iterable[Sample]], ...] = ()
+
+
+def emit(name: str, **attributes: Any) -> None:
+    """Tells every listener; one that fails is counted and hinders nobody. A name outside the table is our bug: counted, logged."""
+    if name not in EVENTS:
+        internal_error("telemetry", "event", KeyError(name))
+        return
+    event = Event(name, time.time_ns() // 1000, attributes)
+    for prefix, callback in _callbacks:
+        if name.startswith(prefix):
+            try:
+                callback(event)
+            except Exception as error:  # noqa: BLE001 - a listener's fault must not become the emitter's
+                internal_error("telemetry", "listener", error)
+
+
+def subscribe(callback: Callback, prefix: str = "") -> Callable[[], None]:
+    """Calls `callback(event)` in the emitting thread for names that begin with `prefix`: it must be quick. Returns the way out."""
+    global _callbacks  # noqa: PLW0603 - one tuple swapped as a whole, so that emit() needs no lock
+    entry = (prefix, callback)
+    with _lock:
+        _callbacks = (*_callbacks, entry)
+
+    def unsubscribe() -> None:
+        global _callbacks  # noqa: PLW0603
+        with _lock:
+            _callbacks = tuple(other for other in _callbacks if other is not entry)
+
+    return unsubscribe
+
+
+class Queue:
+    """A bounded mailbox for a listener that works elsewhere: full, it drops the oldest event and counts it."""
+
+    def __init__(self, size: int = 1_000, prefix: str = "") -> None:
+        self._events: deque[Event] = deque()
+        self._size = size
+        self.dropped = 0
+        self.close = subscribe(self._put, prefix)
+
+    def _put(self, event: Event) -> None:
+        if len(self._events) >= self._size:
+            self._events.popleft()
+            self.dropped += 1
+            count("resilience_events_dropped_total")
+        self._events.append(event)
+
+    def drain(self) -> list[Event]:
+        """Everything since the last time, oldest first."""
+        taken = []
+        while self._events:
+            taken.append(self._events.popleft())
+        return taken
+
+
+def count(name: str, *labels: str, by: float = 1) -> None:
+    """Adds to a counter of the table."""
+    key = (name, labels)
+    # Reading, adding and storing are three steps: without the lock two threads lose one of two counts.
+    with _lock:
+        _values[key] = _values.get(key, 0) + by
+
+
+def gauge(name: str, value: float, *labels: str) -> None:
+    """Sets a gauge of the table."""
+    with _lock:
+        _values[name, labels] = value
+
+
+def add_source(source: Callable[[], Iterable[Sample]]) -> Callable[[], None]:
+    """For holders of their own integers (a hot path counts in an attribute): `source()` is read at each collect(). Returns the way out."""
+    global _sources  # noqa: PLW0603
+    with _lock:
+        _sources = (*_sources, source)
+
+    def remove() -> None:
+        global _sources  # noqa: PLW0603
+        with _lock:
+            _sources = tuple(other for other in _sources if other is not source)
+
+    return remove
+
+
+def collect() -> dict[str, dict[Labels, float]]:
+    """Every metric of the table with its values by labels; several sources of one sample add up."""
+    collected: dict[str, dict[Labels, float]] = {name: {} for name in METRICS}
+    with _lock:
+        samples: list[Sample] = [(name, labels, value) for (name, labels), value in _values.items()]
+    for source in _sources:
+        try:
+            samples.extend(source())
+        except Exception as error:  # noqa: BLE001 - one source's fault must not hide all figures
+            internal_error("telemetry", "source", error)
+    for name, labels, value in samples:
+        values = collected.setdefault(name, {})
+        values[labels] = values.get(labels, 0) + value
+    return collected
+
+
+def internal_error(component: str, stage: str, error: BaseException) -> None:
+    """A fault of our own that a caller must not see: counted and logged, never raised."""
+    count("resilience_internal_errors_total", component, stage)
+    log.error("%s failed at %s: %s", component, stage, type(error).__name__, exc_info=error)
+
+
+def reset() -> None:
+    """Forgets every count and listener: for tests, and for a forked child whose counts are its own."""
+    global _callbacks, _sources  # noqa: PLW0603
+    with _lock:
+        _values.clear()
+        _callbacks = ()
+        _sources = ()
