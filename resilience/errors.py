@@ -75,9 +75,7 @@ class MaintenanceMode(ExecutionRejected):
     """The system is under maintenance. `until`: seconds since 1970, None for an open end."""
 
     def __init__(self, reason: str, until: float | None = None, *, retry_after_s: float | None = None) -> None:
-        super().__init__(
-            "maintenance", retry_after_s=retry_after_s, source="maintenance", message=f"under maintenance: {reason}"
-        )
+        super().__init__("maintenance", retry_after_s=retry_after_s, source="maintenance", message=f"under maintenance: {reason}")
         self.reason = reason
         self.until = until
 
