@@ -116,7 +116,7 @@ class FakeClock:
                 due.call()
 
     def set(self, seconds: float) -> None:
-        """The wall clock jumps to `seconds` since 1970. Forward both clocks go on; back only the wall clock steps, as NTP does."""
+        """The wall clock jumps to `seconds` since 1970. Forward both clocks go on, back only the wall clock."""
         step = round(seconds * 1_000_000) - self._now_us
         if step >= 0:
             self.advance_us(step)

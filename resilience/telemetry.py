@@ -99,7 +99,7 @@ _sources: tuple[Callable[[], Iterable[Sample]], ...] = ()
 
 
 def emit(name: str, **attributes: Any) -> None:
-    """Tells every listener; one that fails is counted and hinders nobody. A name outside the table is our bug: counted, logged."""
+    """Tells every listener; one that fails is counted and hinders nobody. A name outside the table is our bug."""
     if name not in EVENTS:
         internal_error("telemetry", "event", KeyError(name))
         return
@@ -113,7 +113,7 @@ def emit(name: str, **attributes: Any) -> None:
 
 
 def subscribe(callback: Callback, prefix: str = "") -> Callable[[], None]:
-    """Calls `callback(event)` in the emitting thread for names that begin with `prefix`: it must be quick. Returns the way out."""
+    """Calls `callback(event)` in the emitting thread for names that begin with `prefix`; it must be quick. Returns a way out."""
     global _callbacks  # noqa: PLW0603 - one tuple swapped as a whole, so that emit() needs no lock
     entry = (prefix, callback)
     with _lock:
@@ -166,7 +166,7 @@ def gauge(name: str, value: float, *labels: str) -> None:
 
 
 def add_source(source: Callable[[], Iterable[Sample]]) -> Callable[[], None]:
-    """For holders of their own integers (a hot path counts in an attribute): `source()` is read at each collect(). Returns the way out."""
+    """For holders of their own integers, as hot paths are: `source()` is read at each collect(). Returns a way out."""
     global _sources  # noqa: PLW0603
     with _lock:
         _sources = (*_sources, source)

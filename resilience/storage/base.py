@@ -18,7 +18,7 @@ Call = tuple[str, str, Args]  # operation, tag, arguments
 
 @dataclass(frozen=True, slots=True)
 class StorageHealth:
-    """`mode`: memory, standalone, cluster, sentinel; `latency_ms`: of the last ping; `since`: seconds since 1970 of this state."""
+    """`mode`: memory, standalone, cluster, sentinel; `latency_ms`: of the last ping; `since`: seconds since 1970."""
 
     ok: bool
     mode: str
@@ -78,9 +78,13 @@ class Storage(Protocol):
     async def aclose(self) -> None: ...
 
 
+def _nobody() -> Storage:
+    raise RuntimeError("resilience.storage has not been imported whole")
+
+
 # The adapters live above this module, so the package fills these in.
-_default: Callable[[], Storage] | None = None
-_local: Callable[[], Storage] | None = None
+_default: Callable[[], Storage] = _nobody
+_local: Callable[[], Storage] = _nobody
 _live_processes = 1
 
 
@@ -92,17 +96,11 @@ def provide(default: Callable[[], Storage], local: Callable[[], Storage]) -> Non
 
 def default_store() -> Storage:
     """The store of strategies that were given none: Redis with memory behind it where REDIS_URL names one, else memory."""
-    import resilience.storage  # noqa: F401, PLC0415 - fills in the makers, and lies above this module
-
-    assert _default is not None
     return _default()
 
 
 def local_store() -> Storage:
     """The memory that this process shares with nobody."""
-    import resilience.storage  # noqa: F401, PLC0415
-
-    assert _local is not None
     return _local()
 
 
