@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -397,7 +398,7 @@ def what_can(
     )
 
 
-def in_thread(function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
+def in_thread(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     """The async twin of a function that may ask the database."""
 
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -407,52 +408,22 @@ def in_thread(function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
             close_old_connections()
         return function(*args, **kwargs)
 
-    return sync_to_async(run)
+    @wraps(function)
+    async def twin(*args: P.args, **kwargs: P.kwargs) -> R:
+        return await sync_to_async(run)(*args, **kwargs)
+
+    return twin
 
 
-async def adecide(request: Request, *, realm: str = "default", token: str | Token | None = None, **options: Any) -> Decision:
-    decision: Decision = await in_thread(decide)(request, realm=realm, token=token, **options)
-    return decision
-
-
-async def adecide_many(requests: Sequence[Request], *, realm: str = "default", **options: Any) -> list[Decision]:
-    decisions: list[Decision] = await in_thread(decide_many)(requests, realm=realm, **options)
-    return decisions
-
-
-async def acheck(subject: str, permission: str, resource: str | None = None, **options: Any) -> Decision:
-    decision: Decision = await in_thread(check)(subject, permission, resource, **options)
-    return decision
-
-
-async def acheck_many(items: Sequence[Question], **options: Any) -> list[Decision]:
-    decisions: list[Decision] = await in_thread(check_many)(items, **options)
-    return decisions
-
-
-async def aexplain(subject: str, permission: str, resource: str | None = None, **options: Any) -> Explanation:
-    explanation: Explanation = await in_thread(explain)(subject, permission, resource, **options)
-    return explanation
-
-
-async def aexplain_request(request: Request, *, realm: str = "default", **options: Any) -> Explanation:
-    explanation: Explanation = await in_thread(explain_request)(request, realm=realm, **options)
-    return explanation
-
-
-async def atoken_at(realm: str, revision: int) -> str:
-    token: str = await in_thread(token_at)(realm, revision)
-    return token
-
-
-async def awho_can(permission: str, resource: str | None = None, **options: Any) -> list[str]:
-    found: list[str] = await in_thread(who_can)(permission, resource, **options)
-    return found
-
-
-async def awhat_can(subject: str, permission: str | None = None, **options: Any) -> list[Access]:
-    found: list[Access] = await in_thread(what_can)(subject, permission, **options)
-    return found
+acheck = in_thread(check)
+acheck_many = in_thread(check_many)
+adecide = in_thread(decide)
+adecide_many = in_thread(decide_many)
+aexplain = in_thread(explain)
+aexplain_request = in_thread(explain_request)
+awho_can = in_thread(who_can)
+awhat_can = in_thread(what_can)
+atoken_at = in_thread(token_at)
 
 
 def wire_superuser() -> bool:
