@@ -35,7 +35,10 @@ class Mistake(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """One parameter. `default` None means "not set" and makes None a value; `check` adds a law of its own to each text."""
+    """One parameter. `nullable`: None is a value too; `check` adds a law of its own to each text.
+
+    A default None where None is no value means: whatever the object says that reads it.
+    """
 
     name: str
     type: Kind
@@ -45,16 +48,12 @@ class Param:
     choices: tuple[str, ...] = ()
     help: str = ""
     check: Callable[[str], str] | None = None
-    required: bool = False
-
-    @property
-    def optional(self) -> bool:
-        return self.default is None and not self.required
+    nullable: bool = False
 
     def parse(self, value: object) -> Any:
         """The typed value. Raises Mistake."""
         if value is None:
-            if self.optional:
+            if self.nullable:
                 return None
             raise Mistake("must not be null")
         return _PARSERS[self.type](self, value)
@@ -74,7 +73,7 @@ class Section:
         return next((param for param in self.params if param.name == name), None)
 
     def defaults(self) -> dict[str, Any]:
-        return {param.name: param.default for param in self.params if not param.required}
+        return {param.name: param.default for param in self.params}
 
 
 SECTIONS: Final[dict[str, Section]] = {}
@@ -147,8 +146,6 @@ def _read_entry(section: Section, entry: Mapping[Any, Any], path: str, wrong: li
             wrong.append((f"{path}.{shown(name)}", f"there is no such parameter; known are {known}"))
     for param in section.params:
         if param.name not in entry:
-            if param.required:
-                wrong.append((f"{path}.{param.name}", "is missing"))
             continue
         try:
             found[param.name] = param.parse(entry[param.name])
