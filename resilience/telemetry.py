@@ -98,7 +98,7 @@ _values: dict[tuple[str, Labels], float] = {}
 _sources: tuple[Callable[[], Iterable[Sample]], ...] = ()
 
 
-def emit(name: str, **attributes: Any) -> None:
+def emit(name: str, /, **attributes: Any) -> None:
     """Tells every listener; one that fails is counted and hinders nobody. A name outside the table is our bug."""
     if name not in EVENTS:
         internal_error("telemetry", "event", KeyError(name))
