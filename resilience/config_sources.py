@@ -44,7 +44,7 @@ class Seal:
     """`keys`: the first one signs, the others still verify, as after a change of key."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        if not keys or not all(isinstance(key, bytes) and len(key) >= 16 for key in keys):
+        if not keys or any(len(key) < 16 for key in keys):
             raise ValueError("keys must hold at least one key of 16 bytes or more")
         self._keys = tuple(keys)
 
@@ -145,8 +145,8 @@ class FileSource:
             raise Untrusted(str(self.path), f"is not JSON: {error}") from None
         if not isinstance(document, dict):
             raise Untrusted(str(self.path), "is not a sealed configuration")
-        fields = (document.get(name) for name in ("epoch", "version", "json", "hmac"))
-        return self._seal.open(*fields, where=str(self.path))
+        epoch, version, text, mac = (document.get(name) for name in ("epoch", "version", "json", "hmac"))
+        return self._seal.open(epoch, version, text, mac, str(self.path))
 
     def put(self, snapshot: Snapshot, *, force: bool = False) -> bool:
         if not force:
