@@ -1,0 +1,217 @@
+"""redis-py's objects for an address: connections, pools, clients; without retries, after asking the server what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import redis
+import redis.asyncio
+import redis.asyncio.cluster
+import redis.asyncio.connection
+import redis.asyncio.retry
+import redis.asyncio.sentinel
+import redis.connection
+import redis.sentinel
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
+from redis.exceptions import NoPermissionError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from resilience.address import Address, connection_options
+
+# Frozen servers are asked one after the other, each for a whole time-out; after this many the caller has waited enough.
+MAX_SILENT: Final = 2
+
+# What each address turned out to be. Only what a server answered is kept, never a failure.
+_is_cluster: Final[dict[Address, bool]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds; `read_s` None waits for ever, as a listener does."""
+
+    connect_s: float
+    read_s: float | None
+
+
+def no_retry(*, asynchronous: bool) -> Any:
+    """redis-py's own default repeats a call that may have run: it counted one twice, and made 6 s of a pause of 0.3 s."""
+    return redis.asyncio.retry.Retry(NoBackoff(), 0) if asynchronous else Retry(NoBackoff(), 0)
+
+
+class Maker:
+    """Turns an address and time-outs into redis-py's objects."""
+
+    def __init__(self, address: Address, timeouts: Timeouts) -> None:
+        self.address = address
+        self._timeouts = timeouts
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            **connection_options(self.address),
+            "socket_connect_timeout": self._timeouts.connect_s,
+            "socket_timeout": self._timeouts.read_s,
+            # RESP2: version 3 would add a HELLO to each connect and switch on the driver's own time-outs during maintenance.
+            "protocol": 2,
+            "driver_info": None,  # its two CLIENT SETINFO are two round trips of each connect, inside a decision's time-out
+        }
+
+    def _pool_options(self, *, asynchronous: bool) -> dict[str, Any]:
+        address = self.address
+        library: Any = redis.asyncio.connection if asynchronous else redis.connection
+        options = {**self._options(), "db": address.db, "retry": no_retry(asynchronous=asynchronous)}
+        if address.kind == "unix":
+            return {**options, "connection_class": library.UnixDomainSocketConnection, "path": address.path}
+        host, port = address.hosts[0]
+        kind = library.SSLConnection if address.tls else library.Connection
+        return {**options, "connection_class": kind, "host": host, "port": port, "socket_keepalive": True}
+
+    def _sentinel(self, *, asynchronous: bool) -> Any:
+        address = self.address
+        library: Any = redis.asyncio.sentinel if asynchronous else redis.sentinel
+        login = {"username": address.sentinel_username, "password": address.sentinel_password}
+        own = {**self._options(), **login, "retry": no_retry(asynchronous=asynchronous), "ssl": address.tls}
+        # A sentinel answers at once or not at all; without a bound a listener would wait for a frozen one for ever.
+        own["socket_timeout"] = self._timeouts.connect_s
+        manager = library.Sentinel(address.hosts, sentinel_kwargs=own)
+        options = {**self._options(), "db": address.db, "retry": no_retry(asynchronous=asynchronous), "ssl": address.tls}
+        return library.SentinelConnectionPool(address.service, manager, **options)
+
+    def connection(self, *, asynchronous: bool = False) -> Any:
+        if self.address.kind == "cluster":
+            raise ValueError("a connection leads to one server: name a node of the cluster, address.at(host, port)")
+        if self.address.kind == "sentinel":
+            pool = self._sentinel(asynchronous=asynchronous)
+            made = pool.make_connection()
+            made.permsite_pool = pool  # the connection refers to its pool weakly, and asks it for the master at each connect()
+            return made
+        options = self._pool_options(asynchronous=asynchronous)
+        return options.pop("connection_class")(**options)
+
+    def client(self, *, cluster: bool, asynchronous: bool = False) -> Any:
+        address = self.address
+        library: Any = redis.asyncio if asynchronous else redis
+        if cluster:
+            node: Any = redis.asyncio.cluster.ClusterNode if asynchronous else ClusterNode
+            return library.RedisCluster(
+                startup_nodes=[node(host, port) for host, port in address.hosts],
+                retry=no_retry(asynchronous=asynchronous),
+                require_full_coverage=False,  # slots whose master is gone must not refuse all the others
+                ssl=address.tls,
+                **self._options(),
+            )
+        if address.kind == "sentinel":
+            return library.Redis.from_pool(self._sentinel(asynchronous=asynchronous))
+        return library.Redis.from_pool(library.ConnectionPool(**self._pool_options(asynchronous=asynchronous)))
+
+    # What it is.
+
+    def is_cluster(self) -> bool:
+        """Whether the server runs as a cluster, whatever its URL says. Raises RedisError when nobody answers."""
+        known = self._known()
+        if known is not None:
+            return known
+        failed: list[RedisError] = []
+        for seed in self._seeds():
+            connection = seed.connection()
+            try:
+                connection.connect()
+                return self._learnt(_ask(connection))
+            except RedisError as error:
+                failed.append(error)
+            finally:
+                connection.disconnect()
+            if _has_waited_enough(failed):
+                break
+        raise failed[0]
+
+    async def ais_cluster(self) -> bool:
+        known = self._known()
+        if known is not None:
+            return known
+        failed: list[RedisError] = []
+        for seed in self._seeds():
+            connection = seed.connection(asynchronous=True)
+            try:
+                await connection.connect()
+                return self._learnt(await _aask(connection))
+            except RedisError as error:
+                failed.append(error)
+            finally:
+                await connection.disconnect()
+            if _has_waited_enough(failed):
+                break
+        raise failed[0]
+
+    def forget(self) -> None:
+        """The next use asks the server again: it behaved as another kind than it said."""
+        _is_cluster.pop(self.address, None)
+
+    def _known(self) -> bool | None:
+        if self.address.kind == "sentinel":
+            return False  # sentinels watch over single masters only
+        return _is_cluster.get(self.address)
+
+    def _seeds(self) -> list[Maker]:
+        timeouts = replace(self._timeouts, read_s=self._timeouts.connect_s)  # a listener's endless read is not for this
+        if self.address.kind == "unix":
+            return [Maker(self.address, timeouts)]
+        return [Maker(self.address.at(*host), timeouts) for host in self.address.hosts]
+
+    def _learnt(self, told: bool | None) -> bool:
+        address = self.address
+        found = address.kind == "cluster" if told is None else told
+        problem = ""
+        if found and address.kind == "unix":
+            problem = "the server on this socket is a node of a cluster; its clients need addresses: redis+cluster://host:port,…/"
+        elif found and address.db:
+            problem = f"the server is a node of a cluster, which has no databases but 0; the URL names {address.db}"
+        elif not found and len(address.hosts) > 1:
+            problem = "the URL names several nodes of a cluster, but the one that answered has its cluster mode off"
+        if problem:
+            raise RedisClusterException(problem)
+        _is_cluster[address] = found
+        return found
+
+
+def _has_waited_enough(failed: list[RedisError]) -> bool:
+    return sum(isinstance(error, RedisTimeoutError) for error in failed) >= MAX_SILENT or isinstance(
+        failed[-1], RedisClusterException
+    )
+
+
+# The user of a restricted login may not be allowed INFO, or CLUSTER either: then None, and the URL is believed.
+
+
+def _ask(connection: Any) -> bool | None:
+    try:
+        connection.send_command("INFO", "cluster")
+        return b"cluster_enabled:1" in connection.read_response()
+    except NoPermissionError:
+        pass
+    try:
+        connection.send_command("CLUSTER", "INFO")
+        connection.read_response()
+    except NoPermissionError:
+        return None
+    except ResponseError:
+        return False  # "This instance has cluster support disabled"
+    return True
+
+
+async def _aask(connection: Any) -> bool | None:
+    try:
+        await connection.send_command("INFO", "cluster")
+        return b"cluster_enabled:1" in await connection.read_response()
+    except NoPermissionError:
+        pass
+    try:
+        await connection.send_command("CLUSTER", "INFO")
+        await connection.read_response()
+    except NoPermissionError:
+        return None
+    except ResponseError:
+        return False
+    return True
