@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
@@ -55,6 +57,28 @@ class Address:
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
         path = f"{self.service}/{self.db}" if self.kind == "sentinel" else "" if self.kind == "cluster" else str(self.db)
         return f"{scheme}://{login}{hosts}/{path}"
+
+
+Url = str | Address
+
+
+def default_url() -> str:
+    """REDIS_URL of Django's settings where they are in use, else of the environment; empty without one."""
+    conf = sys.modules.get("django.conf")
+    if conf is not None and conf.settings.configured:
+        told = getattr(conf.settings, "REDIS_URL", None)
+        if told is not None:
+            return str(told)
+    return os.environ.get("REDIS_URL", "").strip()
+
+
+def resolve(url: object) -> Address:
+    """As parse(), with None for the default. Raises ValueError where there is none."""
+    if url is None:
+        url = default_url()
+        if not url:
+            raise ValueError("no Redis URL was given and REDIS_URL is not set")
+    return parse(url)
 
 
 def parse(url: object) -> Address:

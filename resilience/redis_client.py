@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import logging
 import os
-import sys
 import threading
 import weakref
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import redis.asyncio
 from redis.exceptions import MovedError, RedisClusterException
 
 from resilience import telemetry
-from resilience.address import Address, masked, parse
+from resilience.address import Address, Url, default_url, masked, parse, resolve
 from resilience.connections import Maker, Timeouts
 
 __all__ = [
@@ -38,7 +37,6 @@ __all__ = [
 log = logging.getLogger("resilience.redis")
 
 Role = Literal["decision", "general", "pubsub"]
-Url = str | Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +57,6 @@ ROLES: Final[dict[str, _Bounds]] = {
 }
 
 
-def default_url() -> str:
-    """REDIS_URL of Django's settings where they are in use, else of the environment; empty without one."""
-    conf = sys.modules.get("django.conf")
-    if conf is not None and conf.settings.configured:
-        told = getattr(conf.settings, "REDIS_URL", None)
-        if told is not None:
-            return str(told)
-    return os.environ.get("REDIS_URL", "").strip()
-
-
 def redis_client(
     url: Url | None = None, *, role: Role = "general", asynchronous: bool = False, timeout_s: float | None = None
 ) -> Any:
@@ -77,12 +65,12 @@ def redis_client(
     It connects on first use; that use raises what redis-py raises. `timeout_s`: connect and read, within the role's bounds.
     Raises ValueError for a URL, a role or a time-out that cannot be.
     """
-    maker = Maker(_address(url), _timeouts(role, timeout_s))
+    maker = Maker(resolve(url), _timeouts(role, timeout_s))
     return AsyncClient(maker) if asynchronous else Client(maker)
 
 
 def new_connection(address: Url | tuple[str, int], *, timeout_s: float = 0.08, asynchronous: bool = False) -> Any:
-    """One unpooled redis-py connection to one server, with a decision's time-out. Call its `connect()` first and after each error.
+    """One unpooled redis-py connection to one server, with a decision's time-out. Call `connect()` first and after each error.
 
     For a node of a cluster: `address.at(host, port)`. Behind sentinels connect() asks them who the master is.
     """
@@ -92,11 +80,11 @@ def new_connection(address: Url | tuple[str, int], *, timeout_s: float = 0.08, a
 
 def is_cluster(url: Url | None = None, *, timeout_s: float = 0.08) -> bool:
     """Whether the server runs as a cluster: asked once an address and process. Raises redis.RedisError when nobody answers."""
-    return Maker(_address(url), _timeouts("general", timeout_s)).is_cluster()
+    return Maker(resolve(url), _timeouts("general", timeout_s)).is_cluster()
 
 
 async def ais_cluster(url: Url | None = None, *, timeout_s: float = 0.08) -> bool:
-    return await Maker(_address(url), _timeouts("general", timeout_s)).ais_cluster()
+    return await Maker(resolve(url), _timeouts("general", timeout_s)).ais_cluster()
 
 
 def note_blocking() -> None:
@@ -256,23 +244,17 @@ class AsyncClient:
         self._native = None
 
 
-def _address(url: Url | None) -> Address:
-    if url is None:
-        url = default_url()
-        if not url:
-            raise ValueError("no Redis URL was given and REDIS_URL is not set")
-    return parse(url)
-
-
-def _timeouts(role: str, timeout_s: float | None) -> Timeouts:
+def _timeouts(role: str, timeout_s: object) -> Timeouts:
     if role not in ROLES:
         raise ValueError(f"role is {role!r}; it takes {', '.join(ROLES)}")
     bounds = ROLES[role]
     if timeout_s is None:
-        timeout_s = bounds.default_s
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not bounds.min_s <= timeout_s <= bounds.max_s:
+        seconds = bounds.default_s
+    elif isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not bounds.min_s <= timeout_s <= bounds.max_s:
         raise ValueError(f"timeout_s is {timeout_s!r}; for the role {role} it takes {bounds.min_s:g} to {bounds.max_s:g} seconds")
-    return Timeouts(timeout_s, None if role == "pubsub" else timeout_s)  # a listener reads until there is news
+    else:
+        seconds = float(timeout_s)
+    return Timeouts(seconds, None if role == "pubsub" else seconds)  # a listener reads until there is news
 
 
 def _is_called(name: str) -> bool:
