@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import include, path
+from django.http import HttpRequest, JsonResponse
+from django.urls import include, path, re_path
+from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 
 from permsite import health
+
+
+# Exempt: nothing is done here, and a refusal by the middleware would be an HTML page.
+@csrf_exempt
+def nothing_on_the_wire(request: HttpRequest) -> JsonResponse:
+    """AuthZEN's errors are plain strings, at a path it does not have too."""
+    return JsonResponse("there is nothing at this path", status=404, safe=False)
+
 
 urlpatterns = [
     path("healthz", health.healthz),
@@ -16,5 +26,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     # It answers whatever it does not know below /api/ itself: routes of others under /api/ stand before it.
     path("api/", include("permissions.api.urls")),
+    re_path(r"^access/", nothing_on_the_wire),
     path("i18n/", include("django.conf.urls.i18n")),
 ]
