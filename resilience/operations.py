@@ -70,5 +70,9 @@ OPERATIONS: Final[dict[str, Operation]] = {
     for operation in (
         # rate_limiter
         Operation("gcra", "rate_limiter", ("gcra",)),
+        # config
+        Operation("config_put", "resilience", ("current",)),
+        Operation("config_get", "resilience", ("current",)),
+        Operation("config_seen", "resilience", ("config",)),
     )
 }
