@@ -31,11 +31,15 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`family` begins every key, `suffixes` end them; where they depend on the arguments, a function of those."""
+    """`family` begins every key, `suffixes` end them; where they depend on the arguments, a function of those.
+
+    `calls`: operations whose scripts this one's calls as functions of KEYS and ARGV, so that no rule is written twice in Lua.
+    """
 
     name: str
     family: str
     suffixes: Suffixes
+    calls: tuple[str, ...] = ()
 
     def keys(self, prefix: str, tag: str, args: Sequence[int | str]) -> list[str]:
         """The keys, in the order of KEYS; one hash tag, so that they lie in one slot."""
@@ -49,7 +53,7 @@ class Operation:
 
     @property
     def script(self) -> Script:
-        return _script(self.name)
+        return _script(self.name, self.family)
 
 
 @cache
@@ -59,17 +63,58 @@ def _law(name: str) -> Law:
 
 
 @cache
-def _script(name: str) -> Script:
-    text = (LUA / "prelude.lua").read_text(encoding="utf-8") + (LUA / f"{name}.lua").read_text(encoding="utf-8")
+def _script(name: str, family: str) -> Script:
+    """`prelude.lua` stands in front of each, then the family's own prelude where there is one."""
+    shared = [path for path in (LUA / "prelude.lua", LUA / f"{family}_prelude.lua") if path.exists()]
+    text = "".join(path.read_text(encoding="utf-8") for path in (*shared, LUA / f"{name}.lua"))
     # The server names a script by this digest; nothing is protected by it.
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+_BREAKER: Final = ("state", "probes", "seen", "failing", "force")
+
+def _lua(name: str) -> str:
+    return (LUA / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _limiter_set(args: Sequence[int | str]) -> tuple[str, ...]:
+    """The end of each rule's key stands in front of the rule's arguments; see limiter_set.lua."""
+    ends, at = [], 2
+    for _ in range(int(args[1])):
+        ends.append(str(args[at]))
+        at += 4 + int(args[at + 3])
+    return tuple(ends)
+
+
+# Of each limiter algorithm, the end of its key.
+LIMITERS: Final = {"gcra": "gcra", "fixed_window": "fw", "sliding_log": "sl", "sliding_window": "sc", "token_bucket": "tb"}
 
 
 OPERATIONS: Final[dict[str, Operation]] = {
     operation.name: operation
     for operation in (
         # rate_limiter
-        Operation("gcra", "rate_limiter", ("gcra",)),
+        *(Operation(algorithm, "rate_limiter", (end,)) for algorithm, end in LIMITERS.items()),
+        Operation("limiter_reset", "rate_limiter", tuple(LIMITERS.values())),
+        Operation("limiter_set", "rate_limiter", _limiter_set, calls=tuple(LIMITERS)),
+        # circuit_breaker
+        Operation("breaker_allow", "circuit_breaker", _BREAKER),
+        Operation("breaker_report", "circuit_breaker", _BREAKER),
+        Operation("breaker_force", "circuit_breaker", _BREAKER),
+        Operation("breaker_set", "circuit_breaker", _BREAKER),
+        Operation("breaker_peek", "circuit_breaker", _BREAKER),
+        # bulkhead
+        Operation("bulkhead_acquire", "bulkhead", ("permits",)),
+        Operation("bulkhead_renew", "bulkhead", ("permits",)),
+        Operation("bulkhead_release", "bulkhead", ("permits",)),
+        Operation("bulkhead_drain", "bulkhead", ("permits",)),
+        Operation("bulkhead_inspect", "bulkhead", ("permits",)),
+        # lock
+        Operation("lock_acquire", "lock", ("lease",)),
+        Operation("lock_renew", "lock", ("lease",)),
+        Operation("lock_release", "lock", ("lease",)),
+        Operation("lock_break", "lock", ("lease",)),
+        Operation("lock_inspect", "lock", ("lease",)),
         # config
         Operation("config_put", "resilience", ("current",)),
         Operation("config_get", "resilience", ("current",)),
