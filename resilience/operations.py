@@ -53,7 +53,7 @@ class Operation:
 
     @property
     def script(self) -> Script:
-        return _script(self.name, self.family)
+        return _script(self.name, self.family, self.calls)
 
 
 @cache
@@ -63,15 +63,17 @@ def _law(name: str) -> Law:
 
 
 @cache
-def _script(name: str, family: str) -> Script:
-    """`prelude.lua` stands in front of each, then the family's own prelude where there is one."""
-    shared = [path for path in (LUA / "prelude.lua", LUA / f"{family}_prelude.lua") if path.exists()]
-    text = "".join(path.read_text(encoding="utf-8") for path in (*shared, LUA / f"{name}.lua"))
+def _script(name: str, family: str, calls: tuple[str, ...]) -> Script:
+    """`prelude.lua` stands in front of each, then the family's own prelude where there is one, then what it calls."""
+    shared = [_lua(part) for part in ("prelude", f"{family}_prelude") if (LUA / f"{part}.lua").exists()]
+    called = [f"local function {other}(KEYS, ARGV)\n{_lua(other)}end\n" for other in calls]
+    text = "".join((*shared, *called, _lua(name)))
     # The server names a script by this digest; nothing is protected by it.
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 _BREAKER: Final = ("state", "probes", "seen", "failing", "force")
+
 
 def _lua(name: str) -> str:
     return (LUA / f"{name}.lua").read_text(encoding="utf-8")
