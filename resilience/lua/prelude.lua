@@ -1,11 +1,15 @@
 -- Stands in front of every operation. ARGV[1] is always `given`: 0, or a test's own microseconds.
 local given = tonumber(ARGV[1])
 
--- The server's clock, shared by all processes. Microseconds since 1970, below 2^53.
+-- The server's clock, shared by all processes. Microseconds since 1970, below 2^53. One time in one script: not every server
+-- holds it still, and a rule that is asked twice would answer by two clocks.
+local at = given > 0 and given or nil
 local function now_us()
-  if given > 0 then return given end
-  local t = redis.call('TIME')
-  return t[1] * 1000000 + t[2]
+  if not at then
+    local t = redis.call('TIME')
+    at = t[1] * 1000000 + t[2]
+  end
+  return at
 end
 
 -- `x .. ''` keeps 14 digits of a number; a stamp has 16.
