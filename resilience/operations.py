@@ -121,5 +121,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
         Operation("config_put", "resilience", ("current",)),
         Operation("config_get", "resilience", ("current",)),
         Operation("config_seen", "resilience", ("config",)),
+        # who lives
+        Operation("node_beat", "resilience", ("live",)),
     )
 }
