@@ -8,6 +8,8 @@ from django.apps import AppConfig
 from django.db.models.signals import post_migrate, pre_migrate
 from django.utils.translation import gettext_lazy as _
 
+from resilience import maintenance
+
 
 class PermissionsConfig(AppConfig):
     name = "permissions"
@@ -18,6 +20,8 @@ class PermissionsConfig(AppConfig):
     def ready(self) -> None:
         from permissions import checks  # noqa: F401, PLC0415 - importing registers them; models must be ready first
 
+        # Whoever may end the maintenance, and mend what it is about, asks for these.
+        maintenance.never(permissions=["permsite.*"])
         pre_migrate.connect(_before_migrations, sender=self, dispatch_uid="permissions.triggers")
         post_migrate.connect(_after_migrations, sender=self, dispatch_uid="permissions.triggers")
 

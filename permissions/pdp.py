@@ -4,15 +4,15 @@
     pdp.check("user:alice", "post:edit", "channel:9", context={"mfa": True})
 
 All take `realm="default"`, `at=` (an aware datetime, now or later), `token=` and `full=`. They raise InvalidRequestError (a
-question that cannot be decided), Unavailable (ask again after `retry_after_s`) and TokenFromFuture (a token this realm has not
-reached). Answers are those of the law in `docs/subsystems/decision.md`.
+question that cannot be decided), Unavailable (ask again after `retry_after_s`; UnderMaintenance is one) and TokenFromFuture (a
+token this realm has not reached). Answers are those of the law in `docs/subsystems/decision.md`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -27,13 +27,15 @@ from permissions.cache.state import State
 from permissions.engine.evaluate import evaluate
 from permissions.engine.explain import Explanation
 from permissions.engine.questions import Question, needs_rows, question, question_of
-from permissions.engine.reasons import InvalidRequestError, Unavailable
+from permissions.engine.reasons import InvalidRequestError, Unavailable, UnderMaintenance
 from permissions.engine.types import NO_ATTRIBUTES, Asserted, Attributes, Decision, Request
 from permissions.lookup import resources as resource_lookup
 from permissions.lookup import subjects as subject_lookup
 from permissions.lookup.resources import Access
 from permissions.revisions import Token, TokenFromFuture
 from permissions.selectors import to_us
+from resilience import maintenance
+from resilience.maintenance import SWITCH
 
 __all__ = [
     "Access",
@@ -43,6 +45,7 @@ __all__ = [
     "Request",
     "TokenFromFuture",
     "Unavailable",
+    "UnderMaintenance",
     "acheck",
     "acheck_many",
     "adecide",
@@ -138,6 +141,8 @@ def warm(request: Request, realm: str, *, superuser: bool = False) -> Decision |
 
     Never blocks. Compare with `is None`: a denial is falsy too.
     """
+    if SWITCH.on is not None:
+        return None
     state = reader.warm(realm)
     decision = None if state is None else _from_memory(state, request, superuser)
     if decision is not None:
@@ -147,7 +152,7 @@ def warm(request: Request, realm: str, *, superuser: bool = False) -> Decision |
 
 def warm_many(requests: Sequence[Request], realm: str, *, superuser: bool = False) -> list[Decision] | None:
     """`warm` for a batch: all of one State, or None."""
-    state = reader.warm(realm)
+    state = None if SWITCH.on is not None else reader.warm(realm)
     if state is None:
         return None
     decisions = []
@@ -206,6 +211,16 @@ def _count(decision: Decision) -> None:
     by["allowed" if decision.allowed else "denied"] += 1
 
 
+def _refuse_in_maintenance(permissions: Iterable[str]) -> None:
+    """Step 2 of the order of a decision: one gate for all doors, by permission; the site's own door judges paths."""
+    if SWITCH.on is None:
+        return
+    for permission in permissions:
+        refused = maintenance.active(permission=permission)
+        if refused is not None:
+            raise UnderMaintenance(maintenance.message(refused), retry_after_s=maintenance.retry_after(refused)) from refused
+
+
 def decide_many(
     requests: Sequence[Request],
     *,
@@ -218,6 +233,7 @@ def decide_many(
     """Decisions of one State, in order. The requests must come from `question` or have been checked the same way."""
     if not requests:
         return []
+    _refuse_in_maintenance(request.permission for request in requests)
     wanted, full = _token_of(token, full)
     pinned = reader.pin(realm, requests, token=wanted, full=full, at_us=_instant(at))
     decisions = []
@@ -287,7 +303,7 @@ def _quick(subject: str, permission: str, resource: str | None, context: Attribu
     """
     if context or type(subject) is not str or type(permission) is not str or (resource is not None and type(resource) is not str):
         return None
-    state = reader.warm(realm)
+    state = None if SWITCH.on is not None else reader.warm(realm)
     if state is None or permission not in state.table.index.bits or _here.connection.in_atomic_block:
         return None
     decision = _from_memory(
@@ -357,6 +373,7 @@ def explain_request(
     at: dt.datetime | None = None,
     superuser: bool = False,
 ) -> Explanation:
+    _refuse_in_maintenance([request.permission])
     wanted, full = _token_of(token, full)
     return explaining.explain(request, realm=realm, token=wanted, full=full, at_us=_instant(at), superuser=superuser)
 
@@ -374,6 +391,7 @@ def who_can(
 ) -> list[str]:
     """Refs of the subjects for whom `check` says yes, in order; of one type if named (teams only then)."""
     request = question("user:nobody", permission, resource, context=context)
+    _refuse_in_maintenance([permission])
     wanted, full = _token_of(token, full)
     return subject_lookup.who_can(request, realm=realm, kind=type, token=wanted, full=full, at_us=_instant(at))
 
@@ -392,6 +410,7 @@ def what_can(
 ) -> list[Access]:
     """Pairs (permission, resource) for which `check` says yes; see `lookup/resources.py` for which pairs are asked."""
     request = question(subject, permission or "any:any", resource, context=context)
+    _refuse_in_maintenance([request.permission])
     wanted, full = _token_of(token, full)
     return resource_lookup.what_can(
         request, realm=realm, permission=permission, kind=type, token=wanted, full=full, at_us=_instant(at)

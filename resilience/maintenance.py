@@ -85,7 +85,8 @@ class Switch:
 
     def __init__(self, live: Live = LIVE, clock: Clock = SYSTEM) -> None:
         self._live, self._clock = live, clock
-        self._on: Status | None = None  # None, the common case, answers without any look at paths or times
+        # Read by hot paths: None, the common case, spares them every look at paths and times.
+        self.on: Status | None = None
         self._lock = threading.Lock()
         self._writer: Writer | None = None
         self._never: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
@@ -96,7 +97,7 @@ class Switch:
         self, path: str | None = None, permission: str | None = None, address: str | None = None, write: bool = False
     ) -> MaintenanceMode | None:
         """Why this may not be done now, ready to be raised; None when it may. Name what is known of the call."""
-        on = self._on
+        on = self.on
         if on is None:
             return None
         left_s: float | None = None
@@ -112,6 +113,11 @@ class Switch:
         if (on.paths or on.permissions) and not _narrowed(on, path, permission):
             return None
         return MaintenanceMode(on.reason, on.until, retry_after_s=OPEN_END_RETRY_S if left_s is None else left_s)
+
+    def exempts(self, path: str | None = None, address: str | None = None) -> bool:
+        """Whether what is declared by `never`, or the allow-list, lets this through whatever is switched on."""
+        on = self.on
+        return self._is_never(path, None) or (on is not None and _within_networks(address, on.networks))
 
     def status(self) -> Status:
         """What is switched on now. One whose end has passed is off."""
@@ -185,16 +191,16 @@ class Switch:
         found = status_of(snapshot.section(SECTION))
         ended = found.until is not None and found.until <= self._clock.now_us() / 1e6
         with self._lock:
-            before, self._on = self._on, found if found.on and not ended else None
-            now = self._on
+            before, self.on = self.on, found if found.on and not ended else None
+            now = self.on
         if now != before:
             _tell(now)
 
     def _ended(self, on: Status) -> None:
         with self._lock:
-            if self._on is not on:
+            if self.on is not on:
                 return
-            self._on = None
+            self.on = None
         _tell(None)
 
 
@@ -258,6 +264,11 @@ def message(error: MaintenanceMode) -> str:
     if error.until is not None:
         text += f" (until {moment_text(error.until)})"
     return text
+
+
+def moment(error: MaintenanceMode) -> dt.datetime | None:
+    """The end, for templates; None for an open one."""
+    return None if error.until is None else dt.datetime.fromtimestamp(error.until, dt.UTC)
 
 
 def moment_text(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Other people's libraries, installed for one run and measured beside ours. One that cannot be installed is left out, and named."""
+"""Other people's libraries, installed for one run and measured beside ours. One that cannot be had is left out, and named."""
 
 from __future__ import annotations
 

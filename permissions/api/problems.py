@@ -15,7 +15,7 @@ from rest_framework import exceptions
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
-from permissions.engine.reasons import InvalidRequestError, Unavailable
+from permissions.engine.reasons import InvalidRequestError, Unavailable, UnderMaintenance
 from permissions.errors import Invalid, Problem, Refused
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ TITLES: Final[Mapping[str, str]] = {
     "unsupported_media_type": "The body is not JSON",
     "throttled": "Too many requests",
     "unavailable": "No answer can be given now",
+    "maintenance": "Under maintenance",
     "fault": "A fault of the server",
 }
 
@@ -122,7 +123,8 @@ def _no_decision(error: Exception) -> Response | None:
     if isinstance(error, InvalidRequestError):
         return problem("invalid_request", 400, str(error))
     if isinstance(error, Unavailable):
-        return problem("unavailable", 503, str(error), headers=_retry_after(error.retry_after_s))
+        code = "maintenance" if isinstance(error, UnderMaintenance) else "unavailable"
+        return problem(code, 503, str(error), headers=_retry_after(error.retry_after_s))
     return None
 
 

@@ -59,3 +59,7 @@ class Unavailable(Exception):
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class UnderMaintenance(Unavailable):
+    """No decision during maintenance (reason `maintenance`, HTTP 503). The message says why and until when."""
