@@ -73,6 +73,7 @@ METRICS: Final[dict[str, Metric]] = {
         Metric("resilience_maintenance_mode", "gauge", (), "0 off, 1 read-only, 2 full"),
         Metric("resilience_events_dropped_total", "counter", (), "events a full queue pushed out"),
         Metric("resilience_internal_errors_total", "counter", ("component", "stage"), "own faults that were kept from callers"),
+        Metric("resilience_bus_lost_total", "counter", (), "times the bus lost the node it listened to"),
         Metric("resilience_blocking_calls_total", "counter", (), "blocking calls to Redis made on an event loop"),
     )
 }
