@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from resilience.laws.circuit_breaker_prelude import HOUR_US, begin, fresh, keep, live, move, open_up, reply, save, tell
+from resilience.laws.circuit_breaker_prelude import HOUR_US, Opening, Stored
 from resilience.laws.keyspace import Keyspace, Reply
 
 MILLION = 1_000_000
@@ -17,65 +17,66 @@ def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) 
     4. The shared state opens only when `quorum` processes see failures, or half of those seen.
     """
     probe, who, channel, name = (str(arg) for arg in args[:4])
-    epoch, ok, bad, slow, tail, permits, failures, window, minimum = (int(arg) for arg in args[4:13])
-    ratio, slow_ratio, consecutive, quorum, open_us, backoff, open_max, jitter = (int(arg) for arg in args[13:21])
-    state, force, now = begin(db, keys, now)
-    if state is None:
-        state = fresh(now)
-        save(db, keys, state, now, now + HOUR_US)
-    if ok + bad == 0:
+    epoch, *figures = (int(arg) for arg in args[4:])
+    stored = Stored(db, keys, now, channel, name)
+    if not stored.state:
+        stored.create()
+    if figures[0] + figures[1] == 0:
         # Neither good nor bad: the probe is free again. Its id is its own, so no epoch is asked for.
-        probes = live(db.get(keys[1]), now)
-        if probes.pop(probe, None) is not None:
-            keep(db, keys[1], probes, now)
-        return reply("neutral", 0, "", state, force, now)
-    if epoch != state["e"] or state["s"] == "O":
-        return reply("late", 0, "", state, force, now)
-    if state["s"] == "H":
-        probes = live(db.get(keys[1]), now)
-        if probes.pop(probe, None) is None:
-            return reply("late", 0, "", state, force, now)
-        keep(db, keys[1], probes, now)
-        moved = ""
-        if bad + slow > 0:
-            state["bad"] += 1
-            if state["bad"] >= failures:
-                open_up(db, keys, state, now, open_us, backoff, open_max, jitter)
-                moved = "opened"
-        else:
-            state["done"] += 1
-            if state["done"] >= permits:
-                move(db, keys, state, now, "C", now)
-                moved = "closed"
-        if moved:
-            tell(db, channel, name, moved, state["e"])
-        else:
-            save(db, keys, state, now, max([now, *probes.values()]) + HOUR_US)
-        return reply("counted", 0, moved, state, force, now)
+        stored.take_back(probe)
+        return stored.reply("neutral")
+    if epoch != stored.state["e"] or stored.state["s"] == "O":
+        return stored.reply("late")
+    if stored.state["s"] == "H":
+        return _probe(stored, probe, figures)
+    return _calls(stored, who, figures)
+
+
+def _probe(stored: Stored, probe: str, figures: Sequence[int]) -> Reply:
+    _, bad, slow, _, permits, failures, *_ = figures
+    if not stored.take_back(probe):
+        return stored.reply("late")
+    state = stored.state
+    moved = ""
+    if bad + slow > 0:
+        state["bad"] += 1
+        if state["bad"] >= failures:
+            stored.open_up(Opening(*figures[12:]))
+            moved = "opened"
+    else:
+        state["done"] += 1
+        if state["done"] >= permits:
+            stored.move("C", stored.now)
+            moved = "closed"
+    if moved:
+        stored.tell(moved)
+    else:
+        stored.save(max([stored.now, *stored.live(1).values()]) + HOUR_US)
+    return stored.reply("counted", 0, moved)
+
+
+def _calls(stored: Stored, who: str, figures: Sequence[int]) -> Reply:
+    ok, bad, slow, tail, _, _, window, minimum, ratio, slow_ratio, consecutive, quorum, *opening = figures
+    state, now = stored.state, stored.now
     index = now // (window // 10)
-    at, calls, failed, slowed = state["buckets"][index % 10]
+    buckets = list(state["buckets"])
+    at, calls, failed, slowed = buckets[index % 10]
     if at != index:
         calls = failed = slowed = 0
-    buckets = list(state["buckets"])
     buckets[index % 10] = (index, calls + ok + bad, failed + bad, slowed + slow)
     state["buckets"] = tuple(buckets)
     state["k"] = tail if ok > 0 else state["k"] + bad
-    seen = live(db.get(keys[2]), now)
-    seen[who] = now + window
-    keep(db, keys[2], seen, now)
-    save(db, keys, state, now, now + max(HOUR_US, window))
+    seen = stored.join(2, who, now + window)
+    stored.save(now + max(HOUR_US, window))
     if bad + slow == 0:
-        return reply("counted", 0, "", state, force, now)
-    failing = live(db.get(keys[3]), now)
-    failing[who] = now + window
-    keep(db, keys[3], failing, now)
-    valid = [bucket for bucket in buckets if index - 10 < bucket[0] <= index]
-    calls, failed, slowed = (sum(bucket[position] for bucket in valid) for position in (1, 2, 3))
+        return stored.reply("counted")
+    failing = stored.join(3, who, now + window)
+    calls, failed, slowed = stored.counted(index)
     often = calls >= minimum and (failed * MILLION >= ratio * calls or slowed * MILLION >= slow_ratio * calls)
     if not often and not 0 < consecutive <= state["k"]:
-        return reply("counted", 0, "", state, force, now)
+        return stored.reply("counted")
     if len(failing) < quorum and 2 * len(failing) < len(seen):
-        return reply("solo", 0, "", state, force, now)
-    open_up(db, keys, state, now, open_us, backoff, open_max, jitter)
-    tell(db, channel, name, "opened", state["e"])
-    return reply("counted", 0, "opened", state, force, now)
+        return stored.reply("solo")
+    stored.open_up(Opening(*opening))
+    stored.tell("opened")
+    return stored.reply("counted", 0, "opened")
