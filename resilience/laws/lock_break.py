@@ -8,7 +8,7 @@ from resilience.laws.keyspace import Keyspace, Reply
 from resilience.laws.lock_acquire import DAY_US
 
 
-def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) -> Reply:  # noqa: ARG001 - every law has these
+def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) -> Reply:
     """Answers what lock_inspect would have. The fence stays, so the broken holder's writes are refused after the next one's."""
     holder, end, fence = db.get(keys[0]) or ("", 0, 0)
     if not holder:
