@@ -1,1 +1,1 @@
-"""The operators' app. Its place is kept; nothing is built here yet."""
+"""The operators' app: live configuration and the maintenance switch, their history, API and screens."""

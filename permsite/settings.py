@@ -78,6 +78,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "permissions.apps.PermissionsConfig",
+    "controlplane.apps.ControlPlaneConfig",
     "permsite.apps.PermsiteConfig",
 ]
 MIDDLEWARE = [

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from resilience import params, sections, telemetry  # noqa: F401 - importing the sections declares them
+from resilience import params, telemetry
 from resilience.errors import ConfigInvalid
+from resilience.sections import declared
 
 Sections = Mapping[str, Mapping[str, Any]]
 CHANNEL: Final = "resilience:config_updated"
@@ -100,17 +101,7 @@ class Live:
         with self._lock:
             if snapshot.key <= self._current.key:
                 return False
-            found = params.validate_all(snapshot.sections)
-            frozen: dict[str, Mapping[str, Any]] = {}
-            for name, values in found.items():
-                keyed = params.section_of(name).keyed
-                frozen[name] = MappingProxyType({k: MappingProxyType(v) for k, v in values.items()} if keyed else values)
-            typed = Snapshot(snapshot.epoch, snapshot.version, MappingProxyType(frozen))
-            for check in self._checks:
-                try:
-                    check(typed)
-                except ValueError as error:
-                    raise ConfigInvalid("sections", str(error)) from error
+            typed = self._checked(snapshot)
             self._current, self.source = typed, source
             for callback in self._applied:
                 try:
@@ -120,6 +111,24 @@ class Live:
         telemetry.gauge("resilience_config_version", typed.version)
         telemetry.emit("config.applied", epoch=typed.epoch, version=typed.version, source=source)
         return True
+
+    def check(self, sections: Sections) -> None:
+        """Raises ConfigInvalid where this process could not run the whole of it. Applies nothing."""
+        self._checked(Snapshot(0, 0, sections))
+
+    def _checked(self, snapshot: Snapshot) -> Snapshot:
+        found = params.validate_all(snapshot.sections)
+        frozen: dict[str, Mapping[str, Any]] = {}
+        for name, values in found.items():
+            keyed = params.section_of(name).keyed
+            frozen[name] = MappingProxyType({k: MappingProxyType(v) for k, v in values.items()} if keyed else values)
+        typed = Snapshot(snapshot.epoch, snapshot.version, MappingProxyType(frozen))
+        for check in self._checks:
+            try:
+                check(typed)
+            except ValueError as error:
+                raise ConfigInvalid("sections", str(error)) from error
+        return typed
 
     def subscribe_applied(self, callback: Callable[[Snapshot], object]) -> Callable[[], None]:
         """Calls `callback(snapshot)` after each swap, in the thread that swapped. Returns a way out."""
@@ -150,6 +159,7 @@ class Live:
         self._lock = threading.RLock()
 
 
+declared()  # a snapshot can be judged only once its sections are known
 LIVE: Final = Live()
 current = LIVE.current
 subscribe_applied = LIVE.subscribe_applied

@@ -121,7 +121,11 @@ class Switch:
 
     def status(self) -> Status:
         """What is switched on now. One whose end has passed is off."""
-        found = status_of(self._live.current().section(SECTION))
+        return self.effective(self._live.current().section(SECTION))
+
+    def effective(self, values: Mapping[str, Any]) -> Status:
+        """The same for given values of the section."""
+        found = status_of(values)
         if found.on and found.until is not None and found.until <= self._clock.now_us() / 1e6:
             return Status(allow=found.allow, networks=found.networks)
         return found

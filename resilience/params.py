@@ -117,6 +117,13 @@ def validate_all(sections: object) -> dict[str, dict[str, Any]]:
     return {name: validate(name, values) for name, values in sections.items() if name in SECTIONS}
 
 
+def plain(value: Any) -> Any:
+    """Typed values as JSON keeps them."""
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
 def _read(section: Section, values: object) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     wrong: list[tuple[str, str]] = []
     if not isinstance(values, Mapping):

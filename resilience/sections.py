@@ -162,3 +162,8 @@ MAINTENANCE: Final = register(
         ),
     )
 )
+
+
+def declared() -> tuple[Section, ...]:
+    """Those of this package; importing the module registers them."""
+    return LIMITERS, BREAKERS, BULKHEADS, RETRIES, PIPELINES, MAINTENANCE

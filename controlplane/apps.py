@@ -1,0 +1,45 @@
+"""controlplane as an app: seals its rows, names what is never behind the maintenance switch, and who writes it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.apps import AppConfig
+from django.db import connections
+from django.db.models.signals import post_migrate
+from django.utils.translation import gettext_lazy as _
+
+from resilience import maintenance
+
+# Whoever would end a maintenance must get there, and whoever watches the site must see that it is one.
+NEVER_PATHS: Final = (
+    "/admin",
+    "/static",
+    "/i18n",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/api/v1/maintenance",
+    "/api/v1/system",
+)
+NEVER_PERMISSIONS: Final = ("permsite.*",)
+
+
+class ControlPlaneConfig(AppConfig):
+    name = "controlplane"
+    label = "controlplane"
+    verbose_name = _("control plane")  # Django takes a lazy text here
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from controlplane.services.maintenance import write_as_system  # noqa: PLC0415 - it needs the models
+
+        post_migrate.connect(_after_migrations, sender=self, dispatch_uid="controlplane.seal")
+        maintenance.never(paths=NEVER_PATHS, permissions=NEVER_PERMISSIONS)
+        maintenance.set_writer(write_as_system)
+
+
+def _after_migrations(*, using: str, **_given: Any) -> None:
+    from controlplane import seal  # noqa: PLC0415 - as above
+
+    seal.install(connections[using])

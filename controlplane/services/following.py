@@ -1,0 +1,74 @@
+"""This process's follower: its sources, its key, its start and stop."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import logging
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import connection
+
+from controlplane.models import ConfigRevision
+from permissions import conf
+from resilience import config, config_sources
+from resilience.config import Snapshot
+from resilience.config_follower import Follower
+from resilience.errors import StorageError
+from resilience.storage.base import default_store
+
+log = logging.getLogger(__name__)
+
+FILE: Final = "config.json"
+_lock: Final = threading.Lock()
+_started: Follower | None = None
+
+
+def keys() -> tuple[bytes, ...]:
+    """Of the seal: derived from SECRET_KEY, so that who reads Redis or the file learns nothing of that; old ones verify still."""
+    return tuple(hmac.new(key.encode(), b"permsite.live-configuration.v1", hashlib.sha256).digest() for key in conf.secret_keys())
+
+
+def rows() -> tuple[int, int, dict[str, Any]] | None:
+    """The version in force, for a follower. It runs in a thread that no request surrounds: the connection is given back."""
+    try:
+        return ConfigRevision.objects.filter(is_active=True).values_list("epoch", "version", "sections").first()
+    finally:
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+def make_follower(**options: Any) -> Follower:
+    return config_sources.follower(default_store(), keys(), rows=rows, file=Path(settings.VAR) / FILE, **options)
+
+
+def start_following() -> None:
+    """Once a process, when it begins to serve."""
+    global _started  # noqa: PLW0603 - one a process
+    with _lock:
+        if _started is None:
+            _started = make_follower()
+            _started.start()
+
+
+def stop_following() -> None:
+    global _started
+    with _lock:
+        follower, _started = _started, None
+    if follower is not None:
+        follower.stop()
+
+
+def announce(snapshot: Snapshot) -> bool:
+    """After a commit: into the projection, to all processes, and here at once. False: the others find it in the rows."""
+    with contextlib.suppress(config.ConfigInvalid):  # it was checked before it was written; a follower will say what it is
+        config.LIVE.consider(snapshot, config_sources.RowsSource.name)
+    try:
+        return config_sources.RedisSource(default_store(), keys()).put(snapshot)
+    except StorageError as error:
+        log.warning("version %s of the configuration could not be announced: %s", snapshot.version, error)
+        return False
