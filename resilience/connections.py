@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Final
 
 import redis
@@ -15,6 +17,7 @@ import redis.connection
 import redis.sentinel
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisClusterException, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
@@ -39,6 +42,10 @@ class Timeouts:
 def no_retry(*, asynchronous: bool) -> Any:
     """redis-py's own default repeats a call that may have run: it counted one twice, and made 6 s of a pause of 0.3 s."""
     return redis.asyncio.retry.Retry(NoBackoff(), 0) if asynchronous else Retry(NoBackoff(), 0)
+
+
+class WrongServerError(RedisConnectionError):
+    """The server is not of the kind that its URL says, and no client could make up for it."""
 
 
 class Maker:
@@ -90,21 +97,28 @@ class Maker:
         options = self._pool_options(asynchronous=asynchronous)
         return options.pop("connection_class")(**options)
 
-    def client(self, *, cluster: bool, asynchronous: bool = False) -> Any:
+    def client(self, *, cluster: bool, asynchronous: bool = False, as_text: bool = False) -> Any:
+        """`as_text`: replies are str, not bytes; for one server only."""
         address = self.address
         library: Any = redis.asyncio if asynchronous else redis
         if cluster:
             node: Any = redis.asyncio.cluster.ClusterNode if asynchronous else ClusterNode
-            return library.RedisCluster(
-                startup_nodes=[node(host, port) for host, port in address.hosts],
-                retry=no_retry(asynchronous=asynchronous),
-                require_full_coverage=False,  # slots whose master is gone must not refuse all the others
-                ssl=address.tls,
-                **self._options(),
-            )
+            try:
+                return library.RedisCluster(
+                    startup_nodes=[node(host, port) for host, port in address.hosts],
+                    retry=no_retry(asynchronous=asynchronous),
+                    require_full_coverage=False,  # slots whose master is gone must not refuse all the others
+                    ssl=address.tls,
+                    **self._options(),
+                )
+            except RedisClusterException as error:
+                # The blocking one connects here, and raises what is no RedisError; it may no longer be a cluster, too.
+                self.forget()
+                raise RedisConnectionError(str(error)) from error
         if address.kind == "sentinel":
             return library.Redis.from_pool(self._sentinel(asynchronous=asynchronous))
-        return library.Redis.from_pool(library.ConnectionPool(**self._pool_options(asynchronous=asynchronous)))
+        options = {**self._pool_options(asynchronous=asynchronous), "decode_responses": as_text}
+        return library.Redis.from_pool(library.ConnectionPool(**options))
 
     # What it is.
 
@@ -171,15 +185,14 @@ class Maker:
         elif not found and len(address.hosts) > 1:
             problem = "the URL names several nodes of a cluster, but the one that answered has its cluster mode off"
         if problem:
-            raise RedisClusterException(problem)
+            raise WrongServerError(problem)
         _is_cluster[address] = found
         return found
 
 
 def _has_waited_enough(failed: list[RedisError]) -> bool:
-    return sum(isinstance(error, RedisTimeoutError) for error in failed) >= MAX_SILENT or isinstance(
-        failed[-1], RedisClusterException
-    )
+    silent = sum(isinstance(error, RedisTimeoutError) for error in failed)
+    return silent >= MAX_SILENT or isinstance(failed[-1], WrongServerError)
 
 
 # The user of a restricted login may not be allowed INFO, or CLUSTER either: then None, and the URL is believed.
@@ -215,3 +228,28 @@ async def _aask(connection: Any) -> bool | None:
     except ResponseError:
         return False
     return True
+
+
+# What a client does, told by redis-py's classes alone: asking an object for it would connect.
+
+
+@cache
+def is_called(name: str) -> bool:
+    """Whether the name is a method of one of the blocking clients."""
+    return any(callable(getattr(kind, name, None)) for kind in (redis.Redis, redis.RedisCluster))
+
+
+@cache
+def is_awaited(name: str) -> bool:
+    """Whether the name is a method of one of the asynchronous clients that returns an awaitable."""
+    for kind in (redis.asyncio.Redis, redis.asyncio.RedisCluster):
+        for base in kind.__mro__:
+            found = vars(base).get(name)
+            if found is not None:
+                # Commands are plain functions that return an awaitable; scan_iter and register_script do not.
+                is_command = base.__module__ in _COMMANDS and callable(found) and not inspect.isasyncgenfunction(found)
+                return inspect.iscoroutinefunction(found) or (is_command and name != "register_script")
+    return False
+
+
+_COMMANDS: Final = frozenset({"redis.commands.core", "redis.commands.cluster"})

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import os
 import threading
 import weakref
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any, Final, Literal
 
-import redis
-import redis.asyncio
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError, RedisClusterException
 
 from resilience import telemetry
 from resilience.address import Address, Url, default_url, masked, parse, resolve
-from resilience.connections import Maker, Timeouts
+from resilience.connections import Maker, Timeouts, is_awaited, is_called
+from resilience.redis_report import ConnectionReport, check_connection, connection_info
 
 __all__ = [
     "Address",
     "AsyncClient",
     "Client",
+    "ConnectionReport",
     "ais_cluster",
+    "check_connection",
+    "connection_info",
     "default_url",
     "is_cluster",
     "masked",
     "new_connection",
+    "node_client",
     "note_blocking",
     "parse",
     "redis_client",
@@ -78,6 +81,11 @@ def new_connection(address: Url | tuple[str, int], *, timeout_s: float = 0.08, a
     return Maker(place, _timeouts("decision", timeout_s)).connection(asynchronous=asynchronous)
 
 
+def node_client(url: Url, *, timeout_s: float | None = None, as_text: bool = False) -> Any:
+    """A plain client of one server, whatever it is or shall become: for tools that set servers up. Never redirected."""
+    return Maker(parse(url), _timeouts("general", timeout_s)).client(cluster=False, as_text=as_text)
+
+
 def is_cluster(url: Url | None = None, *, timeout_s: float = 0.08) -> bool:
     """Whether the server runs as a cluster: asked once an address and process. Raises redis.RedisError when nobody answers."""
     return Maker(resolve(url), _timeouts("general", timeout_s)).is_cluster()
@@ -119,7 +127,7 @@ class Client:
         if self._native is not None:
             return self._native
         # Not under the lock: while a server is silent each thread waits for one time-out, not for all threads' before it.
-        made = self._make()
+        made = self._maker.client(cluster=self._maker.is_cluster())
         with self._lock:
             if self._native is None:
                 self._native = made
@@ -127,13 +135,9 @@ class Client:
             made.close()
         return self._native
 
-    def _make(self) -> Any:
-        cluster = self._maker.is_cluster()
-        try:
-            return self._maker.client(cluster=cluster)
-        except RedisClusterException:
-            self._maker.forget()
-            raise
+    def is_cluster(self) -> bool:
+        """Whether the server runs as a cluster. Raises redis.RedisError when it is not known yet, and nobody answers."""
+        return self._maker.is_cluster()
 
     def close(self) -> None:
         with self._lock:
@@ -150,11 +154,13 @@ class Client:
             self._maker.forget()
             self.close()
             raise
+        except RedisClusterException as error:
+            raise RedisConnectionError(str(error)) from error  # as when a slot has no master; it is no RedisError itself
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)  # copy and pickle look for these, and must not connect
-        if _is_called(name):
+        if is_called(name):
             return partial(self._call, name)
         return getattr(self.native(), name)
 
@@ -223,11 +229,14 @@ class AsyncClient:
             self._maker.forget()
             await self.aclose()
             raise
+        except RedisClusterException as error:
+            self._maker.forget()
+            raise RedisConnectionError(str(error)) from error
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return partial(self._call, name) if _is_awaited(name) else getattr(self.native(), name)
+        return partial(self._call, name) if is_awaited(name) else getattr(self.native(), name)
 
     async def __aenter__(self) -> AsyncClient:
         return await self.initialize()
@@ -257,24 +266,6 @@ def _timeouts(role: str, timeout_s: object) -> Timeouts:
     return Timeouts(seconds, None if role == "pubsub" else seconds)  # a listener reads until there is news
 
 
-def _is_called(name: str) -> bool:
-    """Whether the name is a method, told by the classes alone: asking an object would connect."""
-    return any(callable(getattr(kind, name, None)) for kind in (redis.Redis, redis.RedisCluster))
-
-
-@cache
-def _is_awaited(name: str) -> bool:
-    for kind in (redis.asyncio.Redis, redis.asyncio.RedisCluster):
-        for base in kind.__mro__:
-            found = vars(base).get(name)
-            if found is not None:
-                # redis-py's commands are plain functions that return an awaitable; scan_iter and register_script do not.
-                is_command = base.__module__ in _COMMANDS and callable(found) and not inspect.isasyncgenfunction(found)
-                return inspect.iscoroutinefunction(found) or (is_command and name != "register_script")
-    return False
-
-
-_COMMANDS: Final = frozenset({"redis.commands.core", "redis.commands.cluster"})
 _clients: Final[weakref.WeakSet[Client | AsyncClient]] = weakref.WeakSet()
 # What a child was born with. It is never closed here: closing takes the driver's locks, which a parent's thread may have held.
 _parents: Final[list[Any]] = []
