@@ -48,6 +48,16 @@ class Answer(Protocol):
     def limit(self) -> int: ...
 
 
+class Rule(Protocol):
+    """What is read of a RateLimiter."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def period_s(self) -> float: ...
+    def is_on_trial(self, key: str) -> bool: ...
+
+
 class Decision(NamedTuple):
     """One rule's answer to this request."""
 
@@ -60,6 +70,11 @@ class Decision(NamedTuple):
         """The field's t: until the same call is admitted, or until all is as if never used. None: never."""
         seconds = self.verdict.reset_after_s if self.verdict.allowed else self.verdict.retry_after_s
         return None if math.isinf(seconds) else min(max(0, math.ceil(seconds)), MAX_INTEGER)
+
+
+def decided(rule: Rule, key: str, verdict: Answer) -> list[Decision]:
+    """What may be said of a verdict: nothing of a rule on trial, which must not change what its callers do."""
+    return [] if rule.is_on_trial(key) else [Decision(rule.name, rule.period_s, verdict)]
 
 
 def fields(decisions: Iterable[Decision], *, legacy: bool = False, jitter: random.Random | None = None) -> Fields:

@@ -130,8 +130,8 @@ class Leases(Generic[V]):
     """The leases of one limiter's keys in this process. Does no I/O: its caller makes the round trip between ask() and settle().
 
     `rate`: tokens a second; `capacity`: the most the store ever grants at once; `retry_us(reset_us, cost)`: time until a cost is
-    granted, from the time until the debt is paid; `make(allowed, remaining, retry_us, reset_us)`: a verdict; `bury(held)`: told of
-    each key given up. A changed rule gets Leases of its own.
+    granted, from the time until the debt is paid; `make(allowed, remaining, retry_us, reset_us)`: a verdict; `bury(held)`: told
+    of each key given up. A changed rule gets Leases of its own.
     """
 
     def __init__(
