@@ -74,6 +74,7 @@ METRICS: Final[dict[str, Metric]] = {
         Metric("resilience_events_dropped_total", "counter", (), "events a full queue pushed out"),
         Metric("resilience_internal_errors_total", "counter", ("component", "stage"), "own faults that were kept from callers"),
         Metric("resilience_bus_lost_total", "counter", (), "times the bus lost the node it listened to"),
+        Metric("resilience_cache_errors_total", "counter", (), "calls of Django's cache that its server did not answer"),
         Metric("resilience_blocking_calls_total", "counter", (), "blocking calls to Redis made on an event loop"),
     )
 }
