@@ -171,7 +171,7 @@ class Bulkhead:
     def snapshot(self) -> BulkheadState:
         store = self._store
         try:
-            return self._state(store.attempt(*self._inspect), store.name)
+            return self._state(store.attempt(*self._inspect), _source(store))
         except StorageError as error:
             local = self._instead(store, error, "snapshot")
             return self._state(local.attempt(*self._inspect), "local")
@@ -179,7 +179,7 @@ class Bulkhead:
     async def asnapshot(self) -> BulkheadState:
         store = self._store
         try:
-            return self._state(await store.aattempt(*self._inspect), store.name)
+            return self._state(await store.aattempt(*self._inspect), _source(store))
         except StorageError as error:
             local = self._instead(store, error, "snapshot")
             return self._state(await local.aattempt(*self._inspect), "local")
@@ -229,7 +229,7 @@ class Bulkhead:
 
     def _attempt(self) -> tuple[Permit, Reply]:
         store, limit = self._store, self._options.max_concurrent
-        permit = self._permit(store, store.name, None)
+        permit = self._permit(store, _source(store), None)
         try:
             return permit, permit.take(permit.id, limit, permit.lease_us)
         except StorageError as error:
@@ -238,7 +238,7 @@ class Bulkhead:
 
     async def _aattempt(self) -> tuple[Permit, Reply]:
         store, limit, loop = self._store, self._options.max_concurrent, asyncio.get_running_loop()
-        permit = self._permit(store, store.name, loop)
+        permit = self._permit(store, _source(store), loop)
         try:
             return permit, await permit.atake(permit.id, limit, permit.lease_us)
         except StorageError as error:
@@ -301,6 +301,11 @@ def _in_flight() -> Iterable[telemetry.Sample]:
 
 
 telemetry.add_source(_in_flight)
+
+
+def _source(store: Storage) -> str:
+    """Who answers attempt(): of a store with a fallback the first one, always."""
+    return "memory" if store.name == "memory" else "redis"
 
 
 def _wait(wait_s: object) -> float:

@@ -75,7 +75,7 @@ class DistributedLock(Lock):
     def __enter__(self) -> Self:
         retry_s = self._acquired()
         if retry_s is not None:
-            raise LockNotAcquired(self.name, retry_after_s=retry_s)
+            raise LockNotAcquired(self.name, retry_after_s=retry_s, source="memory" if self._store.name == "memory" else "redis")
         return self
 
     def __exit__(self, kind: Error, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -136,7 +136,7 @@ class AsyncDistributedLock(Lock):
     async def __aenter__(self) -> Self:
         retry_s = await self._acquired()
         if retry_s is not None:
-            raise LockNotAcquired(self.name, retry_after_s=retry_s)
+            raise LockNotAcquired(self.name, retry_after_s=retry_s, source="memory" if self._store.name == "memory" else "redis")
         taking, task = self._takings[-1], asyncio.current_task()
         if taking.task is None and task is not None:
             taking.task, taking.cancellations = task, task.cancelling()

@@ -12,10 +12,10 @@ DRAIN = "!"  # the id under which a drain lies among the permits; it ends like a
 def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) -> Reply:
     """Adds the permit, or says when the first comes back. Shape of the reply: see bulkhead_acquire.lua.
 
-    Invariant: an end never moves back. Set back, the clock makes permits last longer; it never lets one more in.
+    A clock set back makes permits last longer; it never lets one more in, nor brings back one that was seen to end.
     """
     permit, limit, lease = str(args[0]), int(args[1]), int(args[2])
-    ends = live(db, keys[0], now)
+    ends = purged(db, keys[0], now)
     if DRAIN in ends:
         return [0, len(ends) - 1, ends[DRAIN] - now]
     if len(ends) >= limit:
@@ -26,14 +26,17 @@ def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) 
     return [1, len(ends), 0]
 
 
-def live(db: Keyspace, key: str, now: int) -> dict[str, int]:
-    """Permit id to the end of its lease, those not over yet."""
+def purged(db: Keyspace, key: str, now: int) -> dict[str, int]:
+    """Permit id to the end of its lease; those that are over are gone for good."""
     held: dict[str, int] = db.get(key) or {}
-    return {permit: end for permit, end in held.items() if end > now}
+    ends = {permit: end for permit, end in held.items() if end > now}
+    if len(ends) < len(held):
+        keep(db, key, ends, now)
+    return ends
 
 
 def keep(db: Keyspace, key: str, ends: dict[str, int], now: int) -> None:
     if ends:
-        db.set(key, ends, max(ends.values()) - now)
+        db.set(key, ends, max(0, max(ends.values()) - now))
     else:
         db.delete(key)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from resilience.laws.bulkhead_acquire import DRAIN, keep, live
+from resilience.laws.bulkhead_acquire import DRAIN, keep, purged
 from resilience.laws.keyspace import Keyspace, Reply
 
 
 def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) -> Reply:
     """Drains for so many microseconds from now; 0 ends a drain. Answers how many permits are out."""
-    ends = live(db, keys[0], now)
+    ends = purged(db, keys[0], now)
     ends.pop(DRAIN, None)
     running = len(ends)
     if int(args[0]) > 0:

@@ -13,8 +13,8 @@ if out >= limit then
   local next = redis.call('ZRANGE', KEYS[1], out - limit, out - limit, 'WITHSCORES')
   return {0, out, tonumber(next[2]) - now}
 end
-redis.call('ZADD', KEYS[1], int(now + lease), ARGV[2])
+out = out + redis.call('ZADD', KEYS[1], int(now + lease), ARGV[2])
 -- Leases may differ after a change: the key lives as long as the longest, so its time is only ever extended.
 local ttl = ttl_ms(lease)
 if redis.call('PTTL', KEYS[1]) < tonumber(ttl) then redis.call('PEXPIRE', KEYS[1], ttl) end
-return {1, out + 1, 0}
+return {1, out, 0}
