@@ -146,6 +146,8 @@ class StorageError(ResilienceError):
 class StorageUnavailable(StorageError):
     """Not executed: refused, loading, a cluster without its master, a replica that may not write."""
 
+    is_whole_store = True  # False: only the keys of this call cannot be reached, the store serves others
+
 
 class StorageTimeout(StorageError):
     """May have been executed: the reply was never seen. Never repeat it; release by id what it may have taken."""
