@@ -24,6 +24,7 @@ urlpatterns = [
     path("api/v1/system/health", health.system_health),
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
+    path("api/", include("controlplane.urls")),
     # It answers whatever it does not know below /api/ itself: routes of others under /api/ stand before it.
     path("api/", include("permissions.api.urls")),
     re_path(r"^access/", nothing_on_the_wire),

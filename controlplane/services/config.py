@@ -17,6 +17,7 @@ from permissions.writing import Actor, Write, run_write
 from resilience import config, config_sources, params
 from resilience.config import Snapshot
 from resilience.errors import ConfigConflict, ConfigInvalid
+from resilience.maintenance import SECTION as MAINTENANCE
 
 __all__ = [
     "Change",
@@ -25,6 +26,7 @@ __all__ = [
     "active",
     "config_rollback",
     "difference",
+    "editable",
     "epoch_renew",
     "history",
     "make_follower",
@@ -123,9 +125,14 @@ def section_problems(*, actor: Actor, section: str, values: object) -> tuple[lis
     return [], difference({section: values_of(section, now)}, {section: typed})
 
 
+def editable() -> list[str]:
+    return sorted(set(params.SECTIONS) - {MAINTENANCE})
+
+
 def known(section: str) -> params.Section:
-    if section not in params.SECTIONS:
-        raise NotFound(f"there is no section {section[:60]!r}; known are {', '.join(sorted(params.SECTIONS))}")
+    """Raises NotFound; for the maintenance switch too: it has its own right, and its own page."""
+    if section not in editable():
+        raise NotFound(f"there is no section {params.shown(section)} here; known are {', '.join(editable())}")
     return params.SECTIONS[section]
 
 
@@ -182,7 +189,10 @@ def config_rollback(
     reason: str = "",
     request_id: str = "",
 ) -> Changed:
-    """A new version that holds what `version` held, in one section or in all. Raises as section_change."""
+    """A new version that holds what `version` held, in one section or in all but the maintenance switch.
+
+    Raises as section_change, and NotFound for a version that never was.
+    """
     require(actor, CONFIG_CHANGE, CONFIG_PAGE)
     if section is not None:
         known(section)
@@ -192,7 +202,9 @@ def config_rollback(
         if then is None:
             raise NotFound(f"there is no version {version}")
         if section is None:
-            return then.sections, version
+            # Going back to old limits must not switch the site off, or on again.
+            kept = {} if now is None else {k: v for k, v in now.sections.items() if k == MAINTENANCE}
+            return {**{k: v for k, v in then.sections.items() if k != MAINTENANCE}, **kept}, version
         return _with(now, section, values_of(section, then)), version
 
     return _written(

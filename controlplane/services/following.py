@@ -18,7 +18,7 @@ from permissions import conf
 from resilience import config, config_sources
 from resilience.config import Snapshot
 from resilience.config_follower import Follower
-from resilience.errors import StorageError
+from resilience.errors import ConfigInvalid, StorageError
 from resilience.storage.base import default_store
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def stop_following() -> None:
 
 def announce(snapshot: Snapshot) -> bool:
     """After a commit: into the projection, to all processes, and here at once. False: the others find it in the rows."""
-    with contextlib.suppress(config.ConfigInvalid):  # it was checked before it was written; a follower will say what it is
+    with contextlib.suppress(ConfigInvalid):  # it was checked before it was written; a follower will say what it is
         config.LIVE.consider(snapshot, config_sources.RowsSource.name)
     try:
         return config_sources.RedisSource(default_store(), keys()).put(snapshot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from permissions.api.problems import MEDIA_TYPE
@@ -61,6 +62,15 @@ EXAMPLES: Final[dict[str, Schema]] = {
         ]
     },
 }
+
+
+_added: Final[dict[str, Schema]] = {}
+
+
+def add(schemas: Mapping[str, Schema], examples: Mapping[str, Schema]) -> None:
+    """Shapes of another app's endpoints: it knows this one, not the other way round."""
+    _added.update(schemas)
+    EXAMPLES.update(examples)
 
 
 def ref(name: str) -> Schema:
@@ -227,7 +237,7 @@ def own() -> dict[str, Schema]:
 def components() -> Schema:
     retry = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
     return {
-        "schemas": dict(sorted({**lines(), **own()}.items())),
+        "schemas": dict(sorted({**lines(), **own(), **_added}.items())),
         "responses": {
             f"Problem{status}": {
                 "description": about,

@@ -1,0 +1,20 @@
+"""Routes of the control plane below /api/v1/."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from controlplane.api import shapes
+from controlplane.api.config import HistoryView, IndexView, RollbackView, SectionView, ValidateView
+from controlplane.api.maintenance import MaintenanceView
+
+shapes.publish()
+
+urlpatterns = [
+    path("v1/maintenance", MaintenanceView.as_view(), name="api-maintenance"),
+    path("v1/system/config", IndexView.as_view(), name="api-config"),
+    path("v1/system/config/<str:section>", SectionView.as_view(), name="api-config-section"),
+    path("v1/system/config/<str:section>/history", HistoryView.as_view(), name="api-config-history"),
+    path("v1/system/config/<str:section>/validate", ValidateView.as_view(), name="api-config-validate"),
+    path("v1/system/config/<str:section>/rollback", RollbackView.as_view(), name="api-config-rollback"),
+]
