@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from resilience.fallback import Fallback, degraded, degraded_scope
     from resilience.lock import AsyncDistributedLock, DistributedLock, LockFactory, fenced_update
     from resilience.pipeline import Limit, Pipeline
-    from resilience.rate_limiter.limiter import Lease, RateLimiter, RateLimitSet, SetVerdict, Verdict, create_limiter
+    from resilience.rate_limiter import Lease, RateLimiter, RateLimitSet, SetVerdict, Verdict, create_limiter
     from resilience.retry import Retry, RetryBudget
     from resilience.storage.base import Storage, StorageHealth
     from resilience.storage.failover import FailoverStore
@@ -63,7 +63,7 @@ _HOMES: Final = {
     "resilience.fallback": "Fallback degraded degraded_scope",
     "resilience.lock": "AsyncDistributedLock DistributedLock LockFactory fenced_update",
     "resilience.pipeline": "Limit Pipeline",
-    "resilience.rate_limiter.limiter": "Lease RateLimitSet RateLimiter SetVerdict Verdict create_limiter",
+    "resilience.rate_limiter": "Lease RateLimitSet RateLimiter SetVerdict Verdict create_limiter",
     "resilience.retry": "Retry RetryBudget",
     "resilience.storage.base": "Storage StorageHealth",
     "resilience.storage.failover": "FailoverStore",

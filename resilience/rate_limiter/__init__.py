@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resilience.rate_limiter.leases import Lease
 from resilience.rate_limiter.limiter import RateLimiter, create_limiter
+from resilience.rate_limiter.sets import RateLimitSet
 from resilience.rate_limiter.verdict import SetVerdict, Verdict
 
-__all__ = ["Lease", "RateLimiter", "SetVerdict", "Verdict", "create_limiter"]
+__all__ = ["Lease", "RateLimitSet", "RateLimiter", "SetVerdict", "Verdict", "create_limiter"]

@@ -13,7 +13,7 @@ from resilience.laws.keyspace import Reply
 from resilience.rate_limiter.algorithms import Plan, Verb
 from resilience.rate_limiter.options import Options, changed, shared
 from resilience.rate_limiter.told import Told
-from resilience.rate_limiter.verdict import NEVER, Receipt, Verdict, shadowed, verdict
+from resilience.rate_limiter.verdict import NEVER, Receipt, Verdict, of_reply, shadowed, verdict
 from resilience.storage import base
 from resilience.storage.base import Storage
 from resilience.storage.keys import caller_key
@@ -276,9 +276,8 @@ class Core:
         verb: Verb,
         source: str,
     ) -> Verdict:
-        admitted, remaining, retry_us, reset_us = reply[:4]
-        made = verdict(bool(admitted), int(remaining), int(retry_us), int(reset_us), limit=plan.limit, source=source)
-        if admitted and verb == "take":
+        made = of_reply(reply, plan.limit, source)
+        if made.allowed and verb == "take":
             made.receipt = Receipt(self, key, store, plan.algorithm, tag, plan.give(cost, reply[4:]))
         return self.told(made, key, on_trial, verb)
 

@@ -6,16 +6,17 @@ import threading
 import weakref
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Never
+from typing import Any
 
 from resilience import telemetry
 from resilience.clock import Clock
-from resilience.errors import RateLimited, StorageError
+from resilience.errors import RateLimited
 from resilience.rate_limiter.algorithms import Verb
 from resilience.rate_limiter.core import Core, source_of
 from resilience.rate_limiter.leases import Lease
 from resilience.rate_limiter.local import Held
-from resilience.rate_limiter.options import OnStoreDown, changed, checked
+from resilience.rate_limiter.options import OnStoreDown, changed, check_question, checked, refuse_key
+from resilience.rate_limiter.receipts import agive_back, came_back, give_back, take_receipt
 from resilience.rate_limiter.tiers import Tiers
 from resilience.rate_limiter.verdict import Receipt, Verdict
 from resilience.storage.base import Storage
@@ -68,14 +69,14 @@ class RateLimiter:
             }
         )
         self.name = check_name(name)
-        self._core = Core(self.name, options, store, clock)
+        self.core = Core(self.name, options, store, clock)
         self._lock = threading.Lock()
         self._tiers: Tiers | None = None
         # What this process answers by itself; the tiers' own dictionary once there are tiers.
         self._held: Mapping[str, Held[Verdict]] = {}
         self._is_ready = False
         # Its decisions show in telemetry.collect() while it lives, and stay counted after it.
-        retire = weakref.finalize(self, self._core.retire, telemetry.add_source(self._core.samples))
+        retire = weakref.finalize(self, self.core.retire, telemetry.add_source(self.core.samples))
         retire.atexit = False
 
     # Asking.
@@ -86,7 +87,7 @@ class RateLimiter:
         try:
             held = self._held.get(key)
         except TypeError:
-            _refuse_key(key)
+            refuse_key(key)
         if held is not None and type(cost) is int:
             ready = held.take(cost)
             if ready is not None:
@@ -94,7 +95,7 @@ class RateLimiter:
         answer = self._unasked(key, cost)
         if answer is not None:
             return answer
-        core, tiers = self._core, self._tiers
+        core, tiers = self.core, self._tiers
         if core.is_on_trial(key):
             return core.ask(key, cost, on_trial=True)
         if tiers is None or core.has_own_plan(key):
@@ -105,7 +106,7 @@ class RateLimiter:
         try:
             held = self._held.get(key)
         except TypeError:
-            _refuse_key(key)
+            refuse_key(key)
         if held is not None and type(cost) is int:
             ready = held.take(cost)
             if ready is not None:
@@ -113,7 +114,7 @@ class RateLimiter:
         answer = self._unasked(key, cost)
         if answer is not None:
             return answer
-        core, tiers = self._core, self._tiers
+        core, tiers = self.core, self._tiers
         if core.is_on_trial(key):
             return await core.aask(key, cost, on_trial=True)
         if tiers is None or core.has_own_plan(key):
@@ -138,13 +139,13 @@ class RateLimiter:
         answer = self._unasked(key, cost, "peek")
         if answer is not None:
             return answer
-        return self._core.ask(key, cost, on_trial=self._core.is_on_trial(key), verb="peek")
+        return self.core.ask(key, cost, on_trial=self.core.is_on_trial(key), verb="peek")
 
     async def apeek(self, key: str, cost: int = 1) -> Verdict:
         answer = self._unasked(key, cost, "peek")
         if answer is not None:
             return answer
-        return await self._core.aask(key, cost, on_trial=self._core.is_on_trial(key), verb="peek")
+        return await self.core.aask(key, cost, on_trial=self.core.is_on_trial(key), verb="peek")
 
     # Giving back.
 
@@ -157,30 +158,21 @@ class RateLimiter:
         receipt = self._receipt_of(verdict)
         if receipt is None:
             return False
-        try:
-            reply = receipt.store.attempt(receipt.op, receipt.tag, receipt.args, self._core.clock.stamp_us())
-        except StorageError as error:
-            # It may have been executed: a second time would give back twice.
-            self._core.note(error)
-            return False
+        replies = give_back([receipt], self.core.clock.stamp_us())
         self._forget(receipt.key)
-        return bool(reply[0])
+        return came_back(replies)
 
     async def arefund(self, verdict: Verdict) -> bool:
         receipt = self._receipt_of(verdict)
         if receipt is None:
             return False
-        try:
-            reply = await receipt.store.aattempt(receipt.op, receipt.tag, receipt.args, self._core.clock.stamp_us())
-        except StorageError as error:
-            self._core.note(error)
-            return False
+        replies = await agive_back([receipt], self.core.clock.stamp_us())
         self._forget(receipt.key)
-        return bool(reply[0])
+        return came_back(replies)
 
     def reset(self, key: str) -> None:
         """The key is as if never used, by whatever algorithm it was counted. Raises StorageError: a person waits for this."""
-        core = self._core
+        core = self.core
         check_question(key, 1)
         self._forget(key)
         core.store.local.run("limiter_reset", core.tag(key), (), core.clock.stamp_us())
@@ -189,7 +181,7 @@ class RateLimiter:
         telemetry.emit("rate_limiter.reset", rule=self.name, key=key)
 
     async def areset(self, key: str) -> None:
-        core = self._core
+        core = self.core
         check_question(key, 1)
         self._forget(key)
         await core.store.local.arun("limiter_reset", core.tag(key), (), core.clock.stamp_us())
@@ -201,12 +193,12 @@ class RateLimiter:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        return MappingProxyType(self._core.options.mapping())
+        return MappingProxyType(self.core.options.mapping())
 
     def configure(self, **changes: Any) -> None:
         """Changes options from the next call on; what each key has used stays. An error changes nothing."""
         with self._lock:
-            self._core.apply(changed(self._core.options, changes))
+            self.core.apply(changed(self.core.options, changes))
             tiers, self._is_ready = self._tiers, False
         if tiers is not None:
             tiers.forget()
@@ -219,16 +211,16 @@ class RateLimiter:
         until_us = 0 if limit is None or until is None else round(until * 1_000_000)
         with self._lock:
             changes = None if limit is None else self._own(limit)
-            self._core.override(key, changes, until_us)
+            self.core.override(key, changes, until_us)
         self._forget(key)
         telemetry.emit("rate_limiter.override", rule=self.name, key=key, limit=limit, until=until)
 
     def _own(self, limit: int) -> dict[str, int]:
         """A burst of the rule's would cap a higher limit, or let a lower one through at once."""
-        return {"limit": limit} if self._core.options.burst is None else {"limit": limit, "burst": limit}
+        return {"limit": limit} if self.core.options.burst is None else {"limit": limit, "burst": limit}
 
     def __repr__(self) -> str:
-        options = self._core.options
+        options = self.core.options
         return f"<RateLimiter {self.name}: {options.limit} in {options.period_s:g} s, {options.algorithm}>"
 
     # The rest.
@@ -238,14 +230,14 @@ class RateLimiter:
         check_question(key, cost)
         if not self._is_ready:
             self._prepare()
-        core = self._core
+        core = self.core
         plan = core.plan_of(key)
         return None if cost <= plan.capacity else core.told(core.never(plan), key, core.is_on_trial(key), verb)
 
     def _prepare(self) -> None:
         """Tiers where they can spare a round trip: not in front of memory, which answers as fast as they would."""
         with self._lock:
-            core, options = self._core, self._core.options
+            core, options = self.core, self.core.options
             is_wanted = options.lease or options.coalesce or (options.deny_cache and source_of(core.store) != "memory")
             if self._tiers is None and is_wanted:
                 self._tiers = Tiers(core)
@@ -258,27 +250,11 @@ class RateLimiter:
             self._tiers.forget(key)
 
     def _receipt_of(self, verdict: object) -> Receipt | None:
-        """The receipt, for whoever comes first."""
         if not isinstance(verdict, Verdict):
             raise ValueError(f"refund takes a verdict of this limiter, not {type(verdict).__name__}")
-        if verdict.receipt is not None and verdict.receipt.owner is not self._core:
+        if verdict.receipt is not None and verdict.receipt.owner is not self.core:
             raise ValueError(f"this verdict is not of limiter {self.name}: refund it where it was granted")
-        # One step of C: of two threads that refund one verdict, one finds it.
-        receipt: Receipt | None = vars(verdict).pop("receipt", None)
-        return receipt
-
-
-def check_question(key: object, cost: object) -> None:
-    """Raises ValueError for what is no key or no cost."""
-    if not isinstance(key, str):
-        _refuse_key(key)
-    # True is an int to Python; as a cost it is a slip.
-    if not isinstance(cost, int) or isinstance(cost, bool) or cost < 1:
-        raise ValueError(f"cost is {cost!r}; it takes an integer of at least 1")
-
-
-def _refuse_key(key: object) -> Never:
-    raise ValueError(f"a key is a text, not {type(key).__name__}")
+        return take_receipt(verdict)
 
 
 def create_limiter(algorithm: str, *, name: str, **options: Any) -> RateLimiter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Never
 
 from resilience.operations import LIMITERS
 from resilience.rate_limiter.leases import Lease
@@ -95,6 +95,19 @@ def lowest_terms(options: Options) -> tuple[int, int]:
     """p and l: a token is p units, a microsecond l units; p / l = period / limit."""
     divisor = math.gcd(options.period_us, options.limit)
     return options.period_us // divisor, options.limit // divisor
+
+
+def check_question(key: object, cost: object) -> None:
+    """Raises ValueError for what is no key or no cost."""
+    if not isinstance(key, str):
+        refuse_key(key)
+    # True is an int to Python; as a cost it is a slip.
+    if not isinstance(cost, int) or isinstance(cost, bool) or cost < 1:
+        raise ValueError(f"cost is {cost!r}; it takes an integer of at least 1")
+
+
+def refuse_key(key: object) -> Never:
+    raise ValueError(f"a key is a text, not {type(key).__name__}")
 
 
 def _whole(name: str, value: object, most: int, *, at_least: int = 1) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from resilience.laws.keyspace import Reply
+
 if TYPE_CHECKING:
     from resilience.storage.base import Args, Storage
 
@@ -65,6 +67,12 @@ def verdict(allowed: bool, remaining: int, retry_us: float, reset_us: int, *, li
     # Past NamedTuple's own __new__, which is written in Python: this is made on every round trip.
     figures: tuple[Any, ...] = (allowed, remaining, retry_us / 1_000_000, reset_us / 1_000_000, limit, source)
     return tuple.__new__(Verdict, figures)
+
+
+def of_reply(reply: Reply, limit: int, source: str) -> Verdict:
+    """From the four figures that every algorithm's operation returns first."""
+    admitted, remaining, retry_us, reset_us = reply[:4]
+    return verdict(bool(admitted), int(remaining), int(retry_us), int(reset_us), limit=limit, source=source)
 
 
 def shadowed(verdict: Verdict) -> Verdict:
