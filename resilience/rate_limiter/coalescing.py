@@ -14,14 +14,24 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from resilience.errors import StorageError
-from resilience.laws.keyspace import Reply
+from resilience.telemetry import internal_error
 
-# (key, want, least) -> granted, left, retry_us, reset_us
-Trip = Callable[[str, int, int], Reply]
-AsyncTrip = Callable[[str, int, int], Awaitable[Reply]]
+
+class Answer(NamedTuple):
+    """What a round trip brought its callers, and what each of them has of it. `retry_us`: until the least would be granted."""
+
+    granted: int
+    left: int
+    retry_us: int
+    reset_us: int
+    source: str
+
+
+Trip = Callable[[str, int, int], Answer]  # key, want, least
+AsyncTrip = Callable[[str, int, int], Awaitable[Answer]]
 GiveBack = Callable[[str, int], object]
 AsyncGiveBack = Callable[[str, int], Awaitable[object]]
 
@@ -38,18 +48,19 @@ class _Batch:
         self.want = sum(costs)
         self.least = 1 if self.want == len(costs) else self.want
 
-    def share(self, reply: Reply, retry_us: Callable[[int, int], int]) -> list[Reply | None]:
-        """Each caller's own reply; None: ask alone."""
-        granted, left, retry, reset = (int(part) for part in reply)
+    def share(self, answer: Answer, retry_us: Callable[[int, int], int]) -> list[Answer | None]:
+        """Each caller's own answer; None: ask alone."""
+        granted = answer.granted
         if granted == 0 and self.least > 1:
             return [None] * len(self.costs)
-        shares: list[Reply | None] = []
+        shares: list[Answer | None] = []
         for cost in self.costs:
             if granted >= cost:
                 granted -= cost
-                shares.append([cost, left, 0, reset])
+                shares.append(answer._replace(granted=cost, retry_us=0))
             else:
-                shares.append([0, left, retry or retry_us(reset, cost), reset])
+                retry = answer.retry_us or retry_us(answer.reset_us, cost)
+                shares.append(answer._replace(granted=0, retry_us=retry))
         return shares
 
 
@@ -62,7 +73,7 @@ class _Waiter:
         self.cost = cost
         self.gate = threading.Lock()
         self.gate.acquire()
-        self.reply: Reply | None = None
+        self.reply: Answer | None = None
         self.error: StorageError | None = None
         self.batch: list[_Waiter] | None = None
 
@@ -78,8 +89,8 @@ class ThreadCoalescer:
         self._lock = threading.Lock()
         self._queues: dict[str, deque[_Waiter]] = {}  # a key is here while a question for it is under way
 
-    def ask(self, key: str, cost: int) -> Reply:
-        """The caller's own reply, as if it had asked alone."""
+    def ask(self, key: str, cost: int) -> Answer:
+        """The caller's own answer, as if it had asked alone."""
         with self._lock:
             queue = self._queues.get(key)
             if queue is None:
@@ -144,7 +155,7 @@ class ThreadCoalescer:
             waiter.gate.acquire()
         if waiter.batch is not None:
             self._lead(key, waiter.batch)
-        if waiter.reply is not None and waiter.reply[0]:
+        if waiter.reply is not None and waiter.reply.granted:
             self._give_back(key, waiter.cost)
 
 
@@ -159,8 +170,8 @@ class LoopCoalescer:
         self._queues: dict[str, deque[_Task]] = {}
         self._flying: set[asyncio.Task[None]] = set()  # a loop itself keeps no task alive
 
-    async def ask(self, key: str, cost: int) -> Reply:
-        """The caller's own reply, as if it had asked alone."""
+    async def ask(self, key: str, cost: int) -> Answer:
+        """The caller's own answer, as if it had asked alone."""
         queue = self._queues.get(key)
         if queue is None:
             self._queues[key] = deque()
@@ -176,7 +187,7 @@ class LoopCoalescer:
             # Cancelled between being answered and being run: the tokens are there and nobody will use them.
             if task.reply.done() and not task.reply.cancelled() and task.reply.exception() is None:
                 answered = task.reply.result()
-                if answered is not None and answered[0]:
+                if answered is not None and answered.granted:
                     self._start(self._refund(key, cost))
             raise
         if reply is not None:
@@ -207,10 +218,13 @@ class LoopCoalescer:
                     if not task.reply.done():
                         task.reply.set_exception(_own(error))
                 return
+            except Exception as error:  # noqa: BLE001 - a bug; nobody awaits this task, and each caller asks alone
+                internal_error("rate_limiter", "coalesce", error)
+                return
             for task, share in zip(live, shares, strict=True):
                 if not task.reply.done():
                     task.reply.set_result(share)
-                elif share is not None and share[0]:
+                elif share is not None and share.granted:
                     rest += task.cost
             if rest:
                 await self._refund(key, rest)
@@ -237,7 +251,7 @@ class _Task:
 
     def __init__(self, cost: int) -> None:
         self.cost = cost
-        self.reply: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+        self.reply: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
 
 
 W = TypeVar("W", _Waiter, _Task)

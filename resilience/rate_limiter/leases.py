@@ -71,8 +71,8 @@ class LeasedKey(Held[V]):
 
     __slots__ = ("admitted", "asked_at", "counted", "demand", "filling_until", "gap", "paused", "spare", "tokens")
 
-    def __init__(self, key: str, home: OrderedDict[str, Held[V]], monotonic: Callable[[], float]) -> None:
-        super().__init__(key, home, monotonic)
+    def __init__(self, key: str, monotonic: Callable[[], float]) -> None:
+        super().__init__(key, monotonic)
         self.tokens: _Tokens[V] = _Tokens(0, _NEVER, None)
         self.gap: tuple[float, int, V] | None = None  # until when, from which cost on, the answer
         self.admitted = 0  # answers given, as is `paused`: refusals in gaps
@@ -222,7 +222,7 @@ class Leases(Generic[V]):
         """The caller holds the lock."""
         held = self._home.get(key)
         if not isinstance(held, LeasedKey):
-            held = LeasedKey(key, self._home, self._monotonic)
+            held = LeasedKey(key, self._monotonic)
         for gone in keep(self._home, held):
             self._bury(gone)
             self._keep_unspent(gone.key, gone.drain())

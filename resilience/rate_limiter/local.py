@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
 from resilience.clock import SYSTEM, Clock
 
 V = TypeVar("V")
 
-MAX_KEYS: Final = 10_000  # a few MB; the key that was asked for longest ago goes first
+MAX_KEYS: Final = 10_000  # a few MB. The one learnt longest ago goes first; one under attack is learnt anew each second
 MAX_AGE_S: Final = 1.0  # how late a reset, refund or raised limit made elsewhere is seen
 
 
@@ -26,16 +27,15 @@ class Held(Generic[V]):
     Invariants:
     1. Only time gives tokens back, so what was refused is refused until `retry_after_s` has passed, and so is any larger cost.
     2. It counts from the moment of sending, which lies before the store's decision: it ends too early, never too late.
-    3. An answer takes no lock and makes no object. Each step is one operation of C, whole under the GIL.
+    3. An answer takes no lock and makes no object: it reads one tuple, which is swapped as a whole.
     """
 
-    __slots__ = ("_monotonic", "_touch", "denied", "key", "refused")
+    __slots__ = ("_monotonic", "denied", "key", "refused")
 
-    def __init__(self, key: str, home: OrderedDict[str, Held[V]], monotonic: Callable[[], float]) -> None:
+    def __init__(self, key: str, monotonic: Callable[[], float]) -> None:
         self.key = key
         self.denied: tuple[float, int, V] | None = None  # until when, from which cost on, the answer
         self.refused = 0  # answers given since last asked; a count lost between two threads is not worth a lock
-        self._touch = home.move_to_end
         self._monotonic = monotonic
 
     def take(self, cost: int) -> V | None:
@@ -43,10 +43,6 @@ class Held(Generic[V]):
         denied = self.denied
         if denied is None or cost < denied[1] or self._monotonic() >= denied[0]:
             return None
-        try:  # noqa: SIM105 - suppress() makes an object and takes twice as long as everything else here
-            self._touch(self.key)
-        except KeyError:
-            pass  # dropped by another thread since; the refusal still holds
         self.refused += 1
         return denied[2]
 
@@ -64,9 +60,10 @@ class Held(Generic[V]):
 
 
 def keep(home: OrderedDict[str, Held[V]], held: Held[V]) -> list[Held[V]]:
-    """Puts a key where take() is called; returns those that had to go for it."""
+    """Puts a key where take() is called, as the newest; returns those that had to go for it."""
     home[held.key] = held
-    home.move_to_end(held.key)
+    with suppress(KeyError):  # emptied by another thread
+        home.move_to_end(held.key)
     gone = []
     while len(home) > MAX_KEYS:
         try:

@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from resilience.errors import StorageError
-from resilience.laws.keyspace import Reply
-from resilience.rate_limiter.coalescing import LoopCoalescer, ThreadCoalescer
+from resilience.rate_limiter.coalescing import Answer, LoopCoalescer, ThreadCoalescer
 from resilience.rate_limiter.leases import Ask, LeasedKey, Leases
 from resilience.rate_limiter.local import Held, keep, monotonic_of
 
@@ -50,10 +49,10 @@ class Tiers:
             sent_at = self._monotonic()
             return self._learn(key, cost, self._core.ask(key, cost), sent_at)
         try:
-            reply = self._threads.ask(key, cost) if self._threads is not None else self._trip(key, cost, cost)
+            answer = self._threads.ask(key, cost) if self._threads is not None else self._trip(key, cost, cost)
         except StorageError as error:
             return self._core.down(key, cost, error)
-        return self._verdict(key, cost, reply)
+        return self._verdict(key, cost, answer)
 
     async def aacquire(self, key: str, cost: int) -> Verdict:
         if (self._leases is None and self._loops is None) or self._core.has_own_plan(key):
@@ -61,10 +60,10 @@ class Tiers:
             return self._learn(key, cost, await self._core.aask(key, cost), sent_at)
         try:
             coalescer = self._of_loop()
-            reply = await (coalescer.ask(key, cost) if coalescer is not None else self._atrip(key, cost, cost))
+            answer = await (coalescer.ask(key, cost) if coalescer is not None else self._atrip(key, cost, cost))
         except StorageError as error:
             return await self._core.adown(key, cost, error)
-        return self._verdict(key, cost, reply)
+        return self._verdict(key, cost, answer)
 
     def forget(self, key: str | None = None) -> None:
         """One key got tokens by other means than time: its refusals end. None: the rule changed, so everything ends.
@@ -149,7 +148,7 @@ class Tiers:
                 found = loops[loop] = LoopCoalescer(self._atrip, core.agive_back, self._retry_us, core.plan.capacity)
             return found
 
-    def _trip(self, key: str, want: int, least: int) -> Reply:
+    def _trip(self, key: str, want: int, least: int) -> Answer:
         """One round trip for the callers of one key. Raises StorageError."""
         leases = self._leases
         if leases is None:
@@ -167,7 +166,7 @@ class Tiers:
             raise
         return self._settled(key, least, ask.sent_at, grant, _settle(leases, ask, grant))
 
-    async def _atrip(self, key: str, want: int, least: int) -> Reply:
+    async def _atrip(self, key: str, want: int, least: int) -> Answer:
         leases = self._leases
         if leases is None:
             sent_at = self._monotonic()
@@ -183,18 +182,18 @@ class Tiers:
             raise
         return self._settled(key, least, ask.sent_at, grant, _settle(leases, ask, grant))
 
-    def _settled(self, key: str, least: int, sent_at: float, grant: Grant, granted: int) -> Reply:
-        """The reply for the callers; a refusal is remembered."""
+    def _settled(self, key: str, least: int, sent_at: float, grant: Grant, granted: int) -> Answer:
+        """The answer for the callers; a refusal is remembered."""
         if not granted and self._denies and grant.source == "redis":
             verdict = self._core.verdict(False, grant.remaining, grant.retry_us, grant.reset_us, DENY_CACHE)
             self._deny(key, least, verdict, grant.retry_us / 1e6, sent_at)
-        return [granted, grant.remaining, grant.retry_us, grant.reset_us, grant.source]
+        return Answer(granted, grant.remaining, grant.retry_us, grant.reset_us, grant.source)
 
-    def _verdict(self, key: str, cost: int, reply: Reply) -> Verdict:
-        granted, remaining, retry_us, reset_us, source = reply
+    def _verdict(self, key: str, cost: int, answer: Answer) -> Verdict:
+        granted, left, retry_us, reset_us, source = answer
         allowed = bool(granted)
-        self._core.count("allowed" if allowed else "refused", str(source), key=key)
-        return self._core.verdict(allowed, int(remaining), int(retry_us), int(reset_us), str(source), key=key, cost=cost)
+        self._core.count("allowed" if allowed else "refused", source, key=key)
+        return self._core.verdict(allowed, left, retry_us, reset_us, source, key=key, cost=cost)
 
     def _learn(self, key: str, cost: int, verdict: Verdict, sent_at: float) -> Verdict:
         # Memory answers as quickly as a cache would; and what memory or a policy says in an outage ends with the outage.
@@ -205,7 +204,7 @@ class Tiers:
     def _deny(self, key: str, cost: int, verdict: Verdict, retry_after_s: float, sent_at: float) -> None:
         held = self.held.get(key)
         if held is None:
-            held = Held(key, self.held, self._monotonic)
+            held = Held(key, self._monotonic)
         held.deny(cost, verdict, retry_after_s, sent_at)
         for gone in keep(self.held, held):
             self._bury(gone)
