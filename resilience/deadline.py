@@ -1,11 +1,9 @@
-"""The deadline of the running call: a context variable that every stage reads, and waits that the clock decides."""
+"""The deadline of the running call: a context variable that every stage reads."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import threading
-import time
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
@@ -23,10 +21,14 @@ class Deadline:
     as by asyncio.timeout; (3) only the cancellation it caused itself becomes DeadlineExceeded: others leave as they are.
     """
 
-    __slots__ = ("at", "clock", "name", "outer", "owner", "scope", "timeout_s", "timer")
+    __slots__ = ("allowed_s", "at", "clock", "name", "outer", "owner", "scope", "timeout_s", "timer")
 
-    def __init__(self, timeout_s: float, *, name: str = "", clock: Clock = SYSTEM, owner: object = None) -> None:
+    def __init__(
+        self, timeout_s: float, *, name: str = "", clock: Clock = SYSTEM, owner: object = None, allowed_s: float | None = None
+    ) -> None:
+        """`allowed_s`: what was allowed in all, for the message, where `timeout_s` is what is left of it."""
         self.timeout_s = timeout_s
+        self.allowed_s = timeout_s if allowed_s is None else allowed_s
         self.name = name
         self.clock = clock
         self.owner = owner
@@ -43,7 +45,7 @@ class Deadline:
     def exceeded(self) -> DeadlineExceeded | None:
         """The error that names the deadline that has passed, if one has."""
         if self.clock.monotonic() >= self.at:
-            return DeadlineExceeded(self.name, self.timeout_s)
+            return DeadlineExceeded(self.name, self.allowed_s)
         return None if self.outer is None else self.outer.exceeded()
 
     def _begin(self) -> None:
@@ -85,7 +87,7 @@ class Deadline:
             await scope.__aexit__(kind, error, trace)
         except TimeoutError:
             # Only the scope's own cancellation comes this way: a TimeoutError of the body is handed in, and not raised here.
-            raise DeadlineExceeded(self.name, self.timeout_s) from error
+            raise DeadlineExceeded(self.name, self.allowed_s) from error
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         if self.scope is not None and not self.scope.expired():
@@ -108,37 +110,6 @@ def ensure_time_left() -> None:
     deadline = _CURRENT.get()
     if deadline is not None and (error := deadline.exceeded()) is not None:
         raise error
-
-
-def wait(clock: Clock, delay_s: float) -> None:
-    """Sleeps for `delay_s` seconds of the clock."""
-    if delay_s <= 0:
-        return
-    if isinstance(clock, SystemClock):
-        time.sleep(delay_s)
-        return
-    due = threading.Event()
-    timer = clock.call_later(delay_s, due.set)
-    try:
-        due.wait()
-    finally:
-        timer.cancel()
-
-
-async def await_for(clock: Clock, delay_s: float) -> None:
-    """`wait` for a coroutine."""
-    if delay_s <= 0:
-        return
-    if isinstance(clock, SystemClock):
-        await asyncio.sleep(delay_s)
-        return
-    loop = asyncio.get_running_loop()
-    due = asyncio.Event()
-    timer = clock.call_later(delay_s, lambda: loop.call_soon_threadsafe(due.set))
-    try:
-        await due.wait()
-    finally:
-        timer.cancel()
 
 
 def check_seconds(option: str, value: Any, *, zero: bool = False, max_s: float = 86_400.0) -> float:

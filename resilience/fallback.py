@@ -86,25 +86,40 @@ class Fallback:
         if self.is_async:
             raise ValueError(f"the fallback {self.name} is a coroutine function, the call is not: use acall, or a plain handler")
 
-    def answer(self, error: Exception, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """The handler's answer, or `error` raised. Called while `error` is being handled."""
+    def answer(
+        self, error: Exception, args: tuple[Any, ...], kwargs: Mapping[str, Any], finish: Callable[[Any], Any] | None = None
+    ) -> Any:
+        """The handler's answer, through `finish` (which may fail like the handler), or `error` raised.
+
+        Called while `error` is being handled.
+        """
         try:
             result = self._ask(error, args, kwargs)
+            if finish is not None:
+                result = finish(result)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the first exception is the one to tell
-            self._failed(error, failure)
+            self.failed(error, failure)
         else:
             self._used(error)
             return result
         raise error
 
-    async def aanswer(self, error: Exception, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    async def aanswer(
+        self,
+        error: Exception,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        finish: Callable[[Any], Awaitable[Any]] | None = None,
+    ) -> Any:
         """`answer`; a plain handler will do too."""
         try:
             result = self._ask(error, args, kwargs)
-            if inspect.isawaitable(result):
+            if finish is not None:
+                result = await finish(result)
+            elif inspect.isawaitable(result):
                 result = await result
         except Exception as failure:  # noqa: BLE001 - as above
-            self._failed(error, failure)
+            self.failed(error, failure)
         else:
             self._used(error)
             return result
@@ -124,7 +139,8 @@ class Fallback:
         except Exception as fault:  # noqa: BLE001 - the answer is there: a fault in noting it must not take it away
             internal_error("fallback", "used", fault)
 
-    def _failed(self, error: Exception, failure: Exception) -> None:
+    def failed(self, error: Exception, failure: Exception) -> None:
+        """The handler raised `failure`: it goes behind `error`, which the caller now raises."""
         try:
             _put_behind(error, failure)
             count("resilience_fallback_total", self.name, "failed")

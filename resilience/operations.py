@@ -123,5 +123,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
         Operation("config_seen", "resilience", ("config",)),
         # who lives
         Operation("node_beat", "resilience", ("live",)),
+        # which keys a rule refuses most
+        Operation("hot_refused", "resilience", ("refused",)),
     )
 }

@@ -10,9 +10,10 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from resilience.clock import SYSTEM, Clock
-from resilience.deadline import await_for, check_seconds, ensure_time_left, remaining_s, wait
+from resilience.deadline import check_seconds, ensure_time_left, remaining_s
 from resilience.errors import ExecutionRejected
 from resilience.telemetry import count, internal_error
+from resilience.waiting import apause, pause
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -169,7 +170,8 @@ class Retry:
                     raise
                 pause_s, taken = decided
                 try:
-                    wait(self._clock, pause_s)
+                    if pause_s > 0:
+                        pause(self._clock, pause_s)
                 except BaseException:
                     self.budget.give_back(taken)
                     raise
@@ -192,7 +194,8 @@ class Retry:
                     raise
                 pause_s, taken = decided
                 try:
-                    await await_for(self._clock, pause_s)
+                    if pause_s > 0:
+                        await apause(self._clock, pause_s)
                 except BaseException:
                     # Cancelled while it waited: the retry it had paid for never happened.
                     self.budget.give_back(taken)
