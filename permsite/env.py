@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from resilience import address
+
 _YES: Final = frozenset({"1", "true", "yes", "on"})
 _NO: Final = frozenset({"0", "false", "no", "off", ""})
 
@@ -67,6 +69,16 @@ def url(name: str, *, schemes: tuple[str, ...], default: str = "") -> str:
     if value and urlsplit(value).scheme not in schemes:
         # The value is not repeated: a URL carries a password.
         raise SettingError(f"{name} must be a URL that begins with {', '.join(f'{s}:' for s in schemes)}")
+    return value
+
+
+def redis_url(name: str) -> str:
+    value = text(name)
+    if value:
+        try:
+            address.parse(value)
+        except ValueError as error:
+            raise SettingError(f"{name}: {error}") from None
     return value
 
 

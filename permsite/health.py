@@ -14,15 +14,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import redis
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, JsonResponse
+from redis.exceptions import RedisError
 
 from permissions import pdp
 from permissions.models import Realm
 from permsite.version import VERSION
+from resilience.redis_client import Client, redis_client
 
 EVERY_S: Final = 1.0
 # Seconds without a good measurement of the database until we stop taking traffic: long enough for one slow statement, short
@@ -67,7 +68,7 @@ class Monitor:
         self._good_at: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
-        self._client: redis.Redis | None = None
+        self._client: Client | None = None
 
     async def start(self) -> None:
         await sync_to_async(self.measure, thread_sensitive=False)()
@@ -106,15 +107,14 @@ class Monitor:
                 connection.close()
 
     def _measure_store(self) -> None:
-        # Only what a single client can reach: a cluster's own client comes with the resilience kit.
-        if not settings.REDIS_URL.startswith(("redis:", "rediss:", "unix:")):
+        if not settings.REDIS_URL:
             return
         began = time.perf_counter()
         try:
             if self._client is None:
-                self._client = redis.from_url(settings.REDIS_URL, socket_timeout=0.2, socket_connect_timeout=0.2)
+                self._client = redis_client(settings.REDIS_URL, timeout_s=0.2)
             self._client.ping()
-        except (redis.RedisError, OSError) as error:
+        except (RedisError, ValueError) as error:
             self.store.measured("down", None, type(error).__name__)
         else:
             self.store.measured("ok", (time.perf_counter() - began) * 1000, "")

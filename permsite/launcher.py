@@ -25,13 +25,12 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import psycopg
-import redis
-from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.retry import Retry
+from redis.exceptions import RedisError
 
 from permsite import child, programs
 from permsite.programs import LaunchError, Program
+from resilience.redis_client import node_client
 
 # A node of a cluster takes its port and that port + 10000; both must lie below 32768, where ephemeral ports begin.
 CLUSTER_PORTS: Final = (11000, 22767)
@@ -95,8 +94,8 @@ class Launcher:
         options = {"port": "0", "unixsocket": str(at), "unixsocketperm": "700", "save": "", "dir": str(home)}
         options["appendonly"] = "yes" if append_only else "no"
         process = child.start(_argv(program, options), cwd=home, log=home / "server.log", death=signal.SIGTERM)
-        server = self._keep(Server(f"unix://{at}", str(program), home, [process]))
-        with _client(unix_socket_path=str(at)) as client:
+        server = self._keep(Server(f"unix://{quote(str(at))}", str(program), home, [process]))
+        with _client(server.url) as client:
             self._until(client.ping, process, home / "server.log", program.title)
         self.note(f"started {program}")
         return server
@@ -109,7 +108,7 @@ class Launcher:
         nodes = [self._cluster_node(program, home / str(number), server) for number in range(6)]
         ports = [port for port, _ in nodes]
         with contextlib.ExitStack() as stack:
-            clients = [stack.enter_context(_client(port=port)) for port in ports]
+            clients = [stack.enter_context(_client(_node(port))) for port in ports]
             for number, client in enumerate(clients):
                 require_own(client, home)
                 client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
@@ -141,7 +140,7 @@ class Launcher:
             options |= {"repl-diskless-sync": "yes", "repl-diskless-sync-delay": "0"}  # else replicas come 4-5 s late
             process = child.start(_argv(program, options), cwd=folder, log=folder / "server.log", death=signal.SIGKILL)
             try:
-                with _client(port=port) as client:
+                with _client(_node(port)) as client:
                     self._until(client.ping, process, folder / "server.log", program.title)
                     require_own(client, folder)
             except (LaunchError, NotOwnError):
@@ -225,7 +224,7 @@ class Launcher:
     def _until(self, ready: Callable[[], object], process: subprocess.Popen[bytes], log: Path, title: str) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
-            with contextlib.suppress(redis.RedisError, OSError):
+            with contextlib.suppress(RedisError, OSError):
                 if ready():
                     return
             if process.poll() is not None or time.monotonic() > deadline:
@@ -266,9 +265,13 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _client(**address: Any) -> redis.Redis:
-    # No retries: redis-py would sleep seconds between them, and the callers here ask again themselves.
-    return redis.Redis(**address, socket_timeout=5, retry=Retry(NoBackoff(), 0), decode_responses=True)
+def _client(url: str) -> Any:
+    # Of one server: while a cluster is being made, its nodes are not one yet.
+    return node_client(url, timeout_s=5, as_text=True)
+
+
+def _node(port: int) -> str:
+    return f"redis://127.0.0.1:{port}"
 
 
 def _knows_all(client: Any) -> bool:

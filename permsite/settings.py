@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import dj_database_url
 
 from permsite import env, keep, logging
+from resilience import address
 
 BASE_DIR: Final = Path(__file__).resolve().parent.parent
 # Where the site keeps what it makes for itself: the demo's database, keys and store.
@@ -171,26 +172,39 @@ DATABASES = {"default": database(DATABASE_URL)}
 if not env.text("DATABASE_URL"):
     VAR.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-REDIS_SCHEMES: Final = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
-REDIS_URL = env.url("REDIS_URL", schemes=REDIS_SCHEMES)
+REDIS_URL = env.redis_url("REDIS_URL")
 
 
 def cache(url: str) -> dict[str, Any]:
-    """Django's cache. Its client follows neither a cluster's redirects nor sentinels, so there each process has its own."""
-    if urlsplit(url).scheme in {"redis", "rediss", "unix"}:
-        return {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
-            "LOCATION": url,
-            "KEY_PREFIX": "permsite",
+    """Django's cache: on any Redis, whose loss or silence is a miss and breaks no page; without one each process has its own."""
+    if not url:
+        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "permsite"}
+    return {
+        "BACKEND": "django_redis.cache.RedisCache",
+        # A list: django-redis splits a text at its commas, which in a cluster's URL stand between the nodes.
+        "LOCATION": [url],
+        "KEY_PREFIX": "permsite",
+        "OPTIONS": {
+            "CONNECTION_FACTORY": "resilience.django_cache.ConnectionFactory",
+            "CLIENT_CLASS": "resilience.django_cache.CacheClient",
             # Seconds. A store that hangs must not hang the page: 0.1 is far above a local round trip (under 1 ms).
-            "OPTIONS": {"socket_timeout": 0.1, "socket_connect_timeout": 0.1},
-        }
-    return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "permsite"}
+            "TIMEOUT_S": 0.1,
+            "IGNORE_EXCEPTIONS": True,
+        },
+    }
 
 
+def channel_layer(url: str) -> dict[str, Any]:
+    """What carries news to open pages: any Redis; without one it reaches the pages of this process alone."""
+    if url:
+        return {"BACKEND": "permsite.channel_layer.ChannelLayer", "CONFIG": {"url": url, "prefix": "permsite"}}
+    return {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+
+
+CHANNEL_LAYERS = {"default": channel_layer(REDIS_URL)}
 CACHES = {"default": cache(REDIS_URL)}
 # A server below our own folder is the demo's child (`check --deploy` refuses it).
-SERVERS_LAUNCHED = REDIS_URL.startswith("unix:") and Path(urlsplit(REDIS_URL).path).is_relative_to(VAR)
+SERVERS_LAUNCHED = bool(REDIS_URL) and Path(address.parse(REDIS_URL).path).is_relative_to(VAR)
 
 # People.
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]

@@ -16,30 +16,14 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from resilience import telemetry
 from resilience.redis_client import Client, redis_client
 
-# Seconds. A page asks the cache several times, so a store that hangs must cost each of them little: chosen, a hundred times a
-# local round trip.
+# Seconds, unless OPTIONS of the alias say otherwise. A page asks the cache several times, so a store that hangs must cost each of
+# them little: chosen, a hundred times a local round trip.
 TIMEOUT_S: Final = 0.1
 
 _GONE: Final = (RedisConnectionError, RedisTimeoutError, RedisClusterException)
 _lock = threading.Lock()
 # One a process: Django makes a new cache object for each thread and request.
 _clients: dict[tuple[str, float], Client] = {}
-
-
-def cache_settings(url: str, *, key_prefix: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """An entry of Django's CACHES for a Redis URL of any kind."""
-    return {
-        "BACKEND": "django_redis.cache.RedisCache",
-        # A list: django-redis splits a text at its commas, which in a cluster's URL stand between its nodes.
-        "LOCATION": [url],
-        "KEY_PREFIX": key_prefix,
-        "OPTIONS": {
-            "CONNECTION_FACTORY": "resilience.django_cache.ConnectionFactory",
-            "CLIENT_CLASS": "resilience.django_cache.CacheClient",
-            "TIMEOUT_S": timeout_s,
-            "IGNORE_EXCEPTIONS": True,
-        },
-    }
 
 
 class ConnectionFactory:

@@ -47,10 +47,21 @@ def test_words_are_separated_by_commas_and_lose_their_blanks(monkeypatch):
 
 
 def test_a_url_of_another_scheme_is_refused_without_showing_its_password(monkeypatch):
-    monkeypatch.setenv("REDIS_URL", "http://user:hidden@cache.example.org")
-    with pytest.raises(env.SettingError, match="REDIS_URL must be a URL that begins with redis:") as raised:
-        env.url("REDIS_URL", schemes=("redis", "rediss"))
+    monkeypatch.setenv("DATABASE_URL", "http://user:hidden@db.example.org")
+    with pytest.raises(env.SettingError, match="DATABASE_URL must be a URL that begins with postgres:") as raised:
+        env.url("DATABASE_URL", schemes=("postgres", "sqlite"))
     assert "hidden" not in str(raised.value)
+    monkeypatch.setenv("REDIS_URL", "http://user:hidden@cache.example.org")
+    with pytest.raises(env.SettingError, match="REDIS_URL: a Redis URL begins with redis://") as raised:
+        env.redis_url("REDIS_URL")
+    assert "hidden" not in str(raised.value)
+
+
+def test_a_store_may_be_named_or_not(monkeypatch):
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    assert env.redis_url("REDIS_URL") == ""
+    monkeypatch.setenv("REDIS_URL", " redis+cluster://h1:7000,h2:7000/ ")
+    assert env.redis_url("REDIS_URL") == "redis+cluster://h1:7000,h2:7000/"
 
 
 @pytest.mark.parametrize(

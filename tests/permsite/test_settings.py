@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from permsite.settings import cache, database
+from permsite.settings import cache, channel_layer, database
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMED = {"SECRET_KEY": "s3cret-" * 10, "PUBLIC_URL": "https://permsite.example.org", "NUM_PROXIES": "1"}
@@ -77,15 +77,23 @@ def test_the_deployment_check_names_a_secret_key_that_is_not_set(tmp_path):
     assert "permsite.W002" in run(["manage.py", "check", "--deploy"], tmp_path).stderr
 
 
-@pytest.mark.parametrize("url", ["redis+cluster://h1:7000,h2:7000/", "redis+sentinel://h1:1,h2:2/main/0", ""])
-def test_a_store_that_djangos_client_cannot_follow_leaves_its_cache_in_the_process(url):
-    assert cache(url)["BACKEND"].endswith("LocMemCache")
+@pytest.mark.parametrize("name", ["CACHES", "CHANNEL_LAYERS"])
+def test_without_a_store_each_process_has_its_own(tmp_path, name):
+    assert "InMemory" in str(read(tmp_path, name)[name]) or "LocMem" in str(read(tmp_path, name)[name])
 
 
-@pytest.mark.parametrize("url", ["redis://h:6379/0", "rediss://h:6379/0", "unix:///run/valkey.sock"])
-def test_a_single_store_holds_djangos_cache_and_never_hangs_it(url):
+@pytest.mark.parametrize(
+    "url", ["redis://h:6379/0", "unix:///run/v.sock", "redis+cluster://h1:1,h2:2/", "redis+sentinel://h1:1,h2:2/m/0"]
+)
+def test_any_store_holds_djangos_cache_and_never_hangs_it(url):
     found = cache(url)
-    assert found["LOCATION"] == url and found["OPTIONS"] == {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
+    assert found["LOCATION"] == [url] and found["OPTIONS"]["TIMEOUT_S"] == 0.1 and found["OPTIONS"]["IGNORE_EXCEPTIONS"] is True
+    assert channel_layer(url)["CONFIG"]["url"] == url
+
+
+def test_a_store_that_cannot_be_read_stops_the_start_without_its_password(tmp_path):
+    done = run(["manage.py", "check"], tmp_path, REDIS_URL="redis://user:hidden@h:notaport/0")
+    assert done.returncode != 0 and "REDIS_URL: the port of host 1" in done.stderr and "hidden" not in done.stderr
 
 
 def test_sqlite_begins_immediate_and_postgresql_is_pooled():

@@ -19,7 +19,7 @@ from django.db import connection
 from permsite import server
 from permsite.launcher import Launcher
 from permsite.programs import LaunchError
-from permsite.settings import cache
+from permsite.settings import cache, channel_layer
 from permsite.version import VERSION
 
 HOST: Final = "127.0.0.1"
@@ -88,6 +88,7 @@ class Command(BaseCommand):
         settings.REDIS_URL = os.environ["REDIS_URL"] = child.url
         settings.SERVERS_LAUNCHED = True
         settings.CACHES = {"default": cache(child.url)}
+        settings.CHANNEL_LAYERS = {"default": channel_layer(child.url)}
         caches.settings = caches.configure_settings(None)
         return child.title
 
