@@ -246,7 +246,8 @@ class LockFactory:
 
     @property
     def _store(self) -> Storage:
-        return self._given_store or default_store()
+        # Not `or`: a store with nothing in it yet is empty, and so false.
+        return default_store() if self._given_store is None else self._given_store
 
 
 def _check_callback(on_lost: object) -> None:

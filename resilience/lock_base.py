@@ -159,7 +159,8 @@ class Lock:
 
     @property
     def _store(self) -> Storage:
-        return self._given_store or default_store()
+        # Not `or`: a store with nothing in it yet is empty, and so false.
+        return default_store() if self._given_store is None else self._given_store
 
     def _again(self, owner: object) -> bool:
         """Whether `owner` holds it already; then it is taken once more."""
