@@ -242,7 +242,10 @@ class Hold:
             telemetry.internal_error(self.family, "release", error)
 
     def _undo(self, sent: float) -> None:
-        self.scheduler.add(Undo(self, sent), keep=True)
+        try:
+            self.scheduler.add(Undo(self, sent), keep=True)
+        except Exception as error:  # noqa: BLE001 - an injected scheduler's fault; the lease ends it
+            telemetry.internal_error(self.family, "undo", error)
 
 
 class Undo:

@@ -191,19 +191,16 @@ class ClockRenewals:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._kept: dict[int, Chore] = {}
 
     def add(self, chore: Chore, *, keep: bool = False) -> None:
-        if keep:
-            self._kept[chore.serial] = chore
-        reference = weakref.ref(chore)
+        reference: Reference = (lambda: chore) if keep else weakref.ref(chore)
         if chore.due <= self._clock.monotonic():
             self._fire(reference)
         else:
             self._arm(chore, reference)
 
     def discard(self, chore: Chore) -> None:
-        self._kept.pop(chore.serial, None)
+        """Nothing to do: what is over is passed by when its time comes."""
 
     def later(self, loop: Loop | None, call: Callable[[], object]) -> None:
         if loop is None:
@@ -213,7 +210,6 @@ class ClockRenewals:
 
     def _arm(self, chore: Chore, reference: Reference) -> None:
         if chore.over:
-            self.discard(chore)
             return
         at = min(chore.due, chore.deadline)
         # At least a microsecond: a rounded time would else come due again before it is reached, without end.
