@@ -258,11 +258,13 @@ W = TypeVar("W", _Waiter, _Task)
 
 
 def _next_batch(queue: deque[W], capacity: int) -> list[W]:
-    """The longest head of the queue that one question can ask for."""
+    """The longest head of the queue that one question can ask for: single tokens, however many, else what fits as a whole."""
     batch = [queue.popleft()]
     total = batch[0].cost
-    while queue and len(batch) < MAX_BATCH and total + queue[0].cost <= capacity:
+    while queue and len(batch) < MAX_BATCH:
         total += queue[0].cost
+        if total > capacity and total > len(batch) + 1:
+            break
         batch.append(queue.popleft())
     return batch
 

@@ -10,7 +10,7 @@ import math
 import random
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from resilience.errors import (
     BulkheadFull,
@@ -21,6 +21,9 @@ from resilience.errors import (
     QuotaExceeded,
     RateLimited,
 )
+
+if TYPE_CHECKING:
+    from resilience.rate_limiter.limiter import RateLimiter
 
 Fields = list[tuple[str, str]]
 
@@ -48,16 +51,6 @@ class Answer(Protocol):
     def limit(self) -> int: ...
 
 
-class Rule(Protocol):
-    """What is read of a RateLimiter."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def period_s(self) -> float: ...
-    def is_on_trial(self, key: str) -> bool: ...
-
-
 class Decision(NamedTuple):
     """One rule's answer to this request."""
 
@@ -72,9 +65,10 @@ class Decision(NamedTuple):
         return None if math.isinf(seconds) else min(max(0, math.ceil(seconds)), MAX_INTEGER)
 
 
-def decided(rule: Rule, key: str, verdict: Answer) -> list[Decision]:
+def decided(limiter: RateLimiter, key: str, verdict: Answer) -> list[Decision]:
     """What may be said of a verdict: nothing of a rule on trial, which must not change what its callers do."""
-    return [] if rule.is_on_trial(key) else [Decision(rule.name, rule.period_s, verdict)]
+    core = limiter.core
+    return [] if core.is_on_trial(key) else [Decision(core.name, core.options.period_s, verdict)]
 
 
 def fields(decisions: Iterable[Decision], *, legacy: bool = False, jitter: random.Random | None = None) -> Fields:
