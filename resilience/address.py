@@ -37,11 +37,11 @@ class Address:
     path: str = ""
     service: str = ""
     db: int = 0
-    username: str | None = None
+    username: str | None = field(default=None, repr=False)  # some write the password alone before the @
     password: str | None = field(default=None, repr=False)
     tls: bool = False
     tls_options: tuple[tuple[str, str | bool], ...] = ()
-    sentinel_username: str | None = None
+    sentinel_username: str | None = field(default=None, repr=False)
     sentinel_password: str | None = field(default=None, repr=False)
 
     def at(self, host: str, port: int) -> Address:
@@ -173,7 +173,6 @@ def _host(place: str, number: int, default_port: int) -> tuple[str, int]:
         host, _, port = place.partition(":")
     if not host:
         raise ValueError(f"host {number} of a Redis URL is empty")
-    host = unquote(host)
     try:
         host.encode("idna")
     except UnicodeError:
