@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from resilience.bulkhead import Bulkhead, Permit
     from resilience.bus import LocalBus, RedisBus
-    from resilience.circuit_breaker.breaker import CallPermit, CircuitBreaker, SimpleBreaker
+    from resilience.circuit_breaker.breaker import CircuitBreaker
+    from resilience.circuit_breaker.permit import CallPermit
+    from resilience.circuit_breaker.simple import SimpleBreaker
     from resilience.clock import Clock, FakeClock, SystemClock
     from resilience.config import Snapshot
     from resilience.errors import (
@@ -52,7 +54,9 @@ if TYPE_CHECKING:
 _HOMES: Final = {
     "resilience.bulkhead": "Bulkhead Permit",
     "resilience.bus": "LocalBus RedisBus",
-    "resilience.circuit_breaker.breaker": "CallPermit CircuitBreaker SimpleBreaker",
+    "resilience.circuit_breaker.breaker": "CircuitBreaker",
+    "resilience.circuit_breaker.permit": "CallPermit",
+    "resilience.circuit_breaker.simple": "SimpleBreaker",
     "resilience.clock": "Clock FakeClock SystemClock",
     "resilience.config": "Snapshot",
     "resilience.errors": (

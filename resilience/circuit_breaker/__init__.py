@@ -1,0 +1,1 @@
+"""Circuit breakers: states, epochs and leased probes, shared across processes. Importing it connects to nothing."""
