@@ -1,7 +1,7 @@
 """The door of maintenance: in front of everything the site answers, it judges by path and address.
 
 What it lets through because of its path or its caller's address carries that exemption along, so that the decision point does not
-refuse it a second time. An answer comes in the shape of its path: a plain string on the wire, problem+json in the API, else a page.
+refuse it a second time. An answer has the shape of its path: a plain string on the wire, problem+json in the API, else a page.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ class PermsiteConfig(AppConfig):
     verbose_name = "permsite"
 
     def ready(self) -> None:
-        from permsite import checks  # noqa: F401, PLC0415 - registers its checks; apps must be loaded first
+        from permsite import checks, protection  # noqa: F401, PLC0415 - checks register themselves; apps must be loaded first
+
+        protection.declare()
 
 
 class AdminSiteConfig(AdminConfig):

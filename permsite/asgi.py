@@ -1,11 +1,11 @@
-"""The site as one ASGI application, by path: AuthZEN's own paths, exactly, then files under /static/, then Django."""
+"""The site as one ASGI application, made of Django, AuthZEN's own and the files under /static/."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from asgiref.wsgi import WsgiToAsgi
 from django.conf import settings
@@ -14,51 +14,18 @@ from whitenoise import WhiteNoise
 
 from permsite.bodies import Capped, unread
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+if TYPE_CHECKING:
+    from permsite.dispatch import Site
 
+Application = Callable[
+    [
+        MutableMapping[str, Any],
+        Callable[[], Awaitable[MutableMapping[str, Any]]],
+        Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    ],
+    Awaitable[None],
+]
 STATIC: Final = "/static/"
-
-
-class Site:
-    """Dispatches by path. A path that AuthZEN does not name exactly (a trailing slash is another path) is Django's to refuse."""
-
-    def __init__(self, *, authzen: Application, authzen_paths: Iterable[str], static: Application, django: Application) -> None:
-        self._exact: dict[str, Application] = dict.fromkeys(authzen_paths, authzen)
-        self._static = static
-        self._django = django
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if kind == "http":
-            path = scope["path"]
-            application = self._exact.get(path)
-            if application is None:
-                application = self._static if path.startswith(STATIC) else self._django
-            await application(scope, receive, send)
-        elif kind == "lifespan":
-            await _lifespan(receive, send)
-        else:
-            # No page of ours opens a socket: closing before accepting answers the handshake with 403.
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    """Readiness is measured while the server runs. A stopping one need not say so: uvicorn closes its socket first."""
-    from permsite.health import monitor  # noqa: PLC0415 - it uses models, which need the apps loaded
-
-    while True:
-        message = await receive()
-        if message["type"] == "lifespan.startup":
-            await monitor.start()
-            await send({"type": "lifespan.startup.complete"})
-        else:
-            await monitor.stop()
-            await send({"type": "lifespan.shutdown.complete"})
-            return
 
 
 def _not_found(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
@@ -94,6 +61,7 @@ def build() -> Site:
     from permissions import pdp  # noqa: PLC0415
     from permissions.authzen.app import create_application  # noqa: PLC0415
     from permissions.identity import keys  # noqa: PLC0415
+    from permsite.dispatch import Site  # noqa: PLC0415
 
     public_url = settings.PUBLIC_URL or "http://127.0.0.1:8000"
     authzen = create_application(pdp, keys, public_url, superuser=settings.SUPERUSER_ON_WIRE)

@@ -84,6 +84,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "permsite.middleware.RequestIDMiddleware",
+    "resilience.drf.RateLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "permsite.middleware.PolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import update_wrapper
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.utils.translation import gettext_lazy as _
+
+from permsite import protection
 
 if TYPE_CHECKING or settings.ADMIN_THEME != "unfold":
     from django.contrib.admin import AdminSite as Base
@@ -21,6 +25,26 @@ class Site(Base):
     # There is no other site to view from here.
     site_url = None
     enable_nav_sidebar = True
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if request.method != "POST":
+            return super().login(request, extra_context)
+        limits = protection.login_limits()
+        verdict = limits.acquire(protection.login_keys(request))
+        if not verdict.allowed:
+            return protection.too_many(request, verdict.verdicts[verdict.tightest].retry_after_s)
+        response = super().login(request, extra_context)
+        if response.status_code == 302:
+            limits.refund(verdict)  # whoever got in was not guessing
+        return response
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        inner = super().admin_view(view, cacheable)
+
+        def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            return protection.refuse_write(request) or inner(request, *args, **kwargs)
+
+        return update_wrapper(limited, inner)
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
         apps = super().get_app_list(request, app_label)

@@ -21,6 +21,9 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Key = Callable[[Scope], "str | Awaitable[str | None] | None"]
 
+Body = Callable[[Problem], tuple[bytes, str]]
+
+MAX_ADDRESS: Final = 64  # characters; the longest IPv6 address with a zone has fewer
 TRY_AGAIN_LATER: Final = 1013  # of a WebSocket (IANA registry of close codes)
 
 
@@ -28,13 +31,16 @@ class RateLimitMiddleware:
     """Limits each request and each new WebSocket of `app`.
 
     `rule`: a RateLimiter, or the name of one in the registry; `key(scope)`: whom to count for, None for nobody: such a request is
-    not limited. It may be a coroutine function. `legacy`: also send X-RateLimit-*.
+    not limited. It may be a coroutine function. `legacy`: also send X-RateLimit-*. `body(problem)`: what a refusal says, and its
+    media type, where that is not problem+json.
 
     Refused: 429 as problem+json; a WebSocket gets the same where the server can send it (extension websocket.http.response), else
     it is closed with 1013. A rejection that leaves `app` before it has answered becomes 503 in the same way.
     """
 
-    def __init__(self, app: Application, rule: str | RateLimiter, key: Key, *, legacy: bool = False) -> None:
+    def __init__(
+        self, app: Application, rule: str | RateLimiter, key: Key, *, legacy: bool = False, body: Body | None = None
+    ) -> None:
         if not isinstance(rule, str | RateLimiter):
             raise ValueError(f"rule is {rule!r}; it takes a RateLimiter or the name of one")
         if not callable(key):
@@ -43,6 +49,7 @@ class RateLimitMiddleware:
         self._rule = rule
         self._key = key
         self._legacy = legacy
+        self._body = body or as_problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -55,7 +62,7 @@ class RateLimitMiddleware:
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         decisions = await self._decide(scope)
         if not all(decision.verdict.allowed for decision in decisions):
-            await _refuse(scope, receive, send, headers.limited(decisions, legacy=self._legacy))
+            await self._refuse(scope, receive, send, headers.limited(decisions, legacy=self._legacy))
             return
         extra = headers.fields(decisions, legacy=self._legacy)
         is_answered = False
@@ -75,7 +82,7 @@ class RateLimitMiddleware:
             if is_answered:
                 raise
             problem = headers.rejected(error)
-            await _refuse(scope, receive, send, problem._replace(fields=_merged(extra, problem.fields)))
+            await self._refuse(scope, receive, send, problem._replace(fields=_merged(extra, problem.fields)))
 
     async def _decide(self, scope: Scope) -> list[Decision]:
         key = self._key(scope)
@@ -86,25 +93,46 @@ class RateLimitMiddleware:
         limiter = registry.limiter(self._rule) if isinstance(self._rule, str) else self._rule
         return headers.decided(limiter, key, await limiter.aacquire(key))
 
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, problem: Problem) -> None:
+        kind = "http.response"
+        if scope["type"] == "websocket":
+            # A server may only be told once the handshake has been read.
+            message = await receive()
+            if message["type"] != "websocket.connect":
+                return
+            if "websocket.http.response" not in (scope.get("extensions") or {}):
+                await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": "rate limited"})
+                return
+            kind = "websocket.http.response"
+        body, media_type = self._body(problem)
+        fields = [("Content-Type", media_type), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
+        await send({"type": f"{kind}.start", "status": problem.status, "headers": _raw([*fields, *problem.fields])})
+        await send({"type": f"{kind}.body", "body": body, "more_body": False})
+
 
 _WITH_HEADERS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, problem: Problem) -> None:
-    kind = "http.response"
-    if scope["type"] == "websocket":
-        # A server may only be told once the handshake has been read.
-        message = await receive()
-        if message["type"] != "websocket.connect":
-            return
-        if "websocket.http.response" not in (scope.get("extensions") or {}):
-            await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": "rate limited"})
-            return
-        kind = "websocket.http.response"
-    body = json.dumps(problem.document).encode()
-    fields = [("Content-Type", headers.MEDIA_TYPE), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
-    await send({"type": f"{kind}.start", "status": problem.status, "headers": _raw([*fields, *problem.fields])})
-    await send({"type": f"{kind}.body", "body": body, "more_body": False})
+def as_problem(problem: Problem) -> tuple[bytes, str]:
+    return json.dumps(problem.document).encode(), headers.MEDIA_TYPE
+
+
+def client_address(scope: Scope, num_proxies: int) -> str:
+    """Who calls: the connection's other end, or behind `num_proxies` of our own proxies the address the outermost of them saw.
+
+    Empty when unknown (a unix socket). What stands further left in X-Forwarded-For was written by the client.
+    """
+    client = scope.get("client")
+    if num_proxies > 0:
+        hops = [
+            hop.strip()
+            for name, value in scope.get("headers", ())
+            if name == b"x-forwarded-for"
+            for hop in value.decode("latin-1").split(",")
+        ]
+        if hops:
+            return str(hops[-min(num_proxies, len(hops))])[:MAX_ADDRESS]
+    return str(client[0])[:MAX_ADDRESS] if client else ""
 
 
 def _merged(fields: Fields, over: Fields) -> Fields:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from rest_framework.response import Response
 
 from permissions.engine.reasons import InvalidRequestError, Unavailable, UnderMaintenance
 from permissions.errors import Invalid, Problem, Refused
+from resilience.drf import rejection
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ def plain(request: HttpRequest, code: str, status: int, detail: str) -> HttpResp
 
 def problem_handler(error: Exception, context: Mapping[str, Any]) -> Response:
     """DRF's exception handler: the answer to anything a view may raise."""
-    for translate in (_refusal, _no_decision, _of_rest_framework, _of_django, _of_database):
+    for translate in (_refusal, _no_decision, _rejection(context), _of_rest_framework, _of_django, _of_database):
         answer = translate(error)
         if answer is not None:
             return answer
@@ -126,6 +127,18 @@ def _no_decision(error: Exception) -> Response | None:
         code = "maintenance" if isinstance(error, UnderMaintenance) else "unavailable"
         return problem(code, 503, str(error), headers=_retry_after(error.retry_after_s))
     return None
+
+
+def _rejection(context: Mapping[str, Any]) -> Callable[[Exception], Response | None]:
+    """A limit, an open breaker, a full bulkhead: the kit knows how to say them over HTTP."""
+
+    def translate(error: Exception) -> Response | None:
+        found = rejection(error, context.get("request"))
+        if found is None:
+            return None
+        return Response(found.document, status=found.status, headers=dict(found.fields), content_type=MEDIA_TYPE)
+
+    return translate
 
 
 def _retry_after(seconds: float) -> dict[str, str]:

@@ -70,6 +70,12 @@ def warm(header: str) -> Caller | None:
     return _recall(_mark_of(header))
 
 
+def seen(header: str) -> Caller | None:
+    """Whom this header once proved to be, however long ago: to count calls by, never to trust."""
+    found = _remembered.get(_mark_of(header))
+    return None if found is None else found.caller
+
+
 def resolve(header: str) -> Caller | None:
     """The caller behind an Authorization header; None for no key, and for one that is unknown, revoked or expired.
 

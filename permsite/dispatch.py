@@ -1,0 +1,85 @@
+"""Which application answers: AuthZEN's own paths, exactly, then files under /static/, then Django; behind limits and the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Final
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+
+from controlplane.middleware import MaintenanceGate
+from controlplane.services.following import make_follower
+from permsite import protection
+from permsite.health import monitor
+from permsite.protection import OptionalLimit
+from resilience import registry
+from resilience.maintenance import SWITCH
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+STATIC: Final = "/static/"
+API: Final = "/api/"
+# Never behind a limit: whoever measures the health of a site under load must be answered, and whoever would end a maintenance.
+PROBES: Final = frozenset({"/api/v1/system/health", "/api/v1/maintenance"})
+
+
+class Site:
+    """Dispatches by path. A path that AuthZEN does not name exactly (a trailing slash is another path) is Django's to refuse."""
+
+    def __init__(self, *, authzen: Application, authzen_paths: Iterable[str], static: Application, django: Application) -> None:
+        self._wire = OptionalLimit(authzen, protection.WIRE, protection.plain_string)
+        self._api = OptionalLimit(django, protection.API)
+        self._exact = frozenset(authzen_paths)
+        self._static = static
+        self._django = django
+        self._gate = MaintenanceGate(self._dispatch, num_proxies=settings.NUM_PROXIES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            # Looked at here, so that a warm check enters no module of a gate that stands open.
+            await (self._dispatch if SWITCH.on is None else self._gate)(scope, receive, send)
+        elif kind == "lifespan":
+            await _lifespan(receive, send)
+        else:
+            # No page of ours opens a socket: closing before accepting answers the handshake with 403.
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path in self._exact:
+            await self._wire.app(scope, receive, send)
+        elif path.startswith(STATIC):
+            await self._static(scope, receive, send)
+        elif path.startswith(API) and path not in PROBES:
+            await self._api.app(scope, receive, send)
+        else:
+            await self._django(scope, receive, send)
+
+    def close(self) -> None:
+        """Follows the configuration no more: for tests, which build many."""
+        self._wire.close()
+        self._api.close()
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    """Readiness is measured, and the live configuration followed, while the server runs.
+
+    A stopping one need not say so: uvicorn closes its socket first.
+    """
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await monitor.start()
+            await sync_to_async(lambda: registry.start(make_follower()), thread_sensitive=False)()
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await sync_to_async(registry.stop, thread_sensitive=False)()
+            await monitor.stop()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
