@@ -10,11 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from resilience.bulkhead import Bulkhead, Permit
-    from resilience.bus import LocalBus, RedisBus
+    from resilience.bulkhead import Bulkhead, BulkheadState, Permit
+    from resilience.bus import LocalBus
     from resilience.circuit_breaker.breaker import CircuitBreaker
     from resilience.circuit_breaker.permit import CallPermit
     from resilience.circuit_breaker.simple import SimpleBreaker
+    from resilience.circuit_breaker.view import BreakerSnapshot
     from resilience.clock import Clock, FakeClock, SystemClock
     from resilience.config import Snapshot
     from resilience.errors import (
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
         StorageUnavailable,
     )
     from resilience.fallback import Fallback, degraded, degraded_scope
-    from resilience.lock import AsyncDistributedLock, DistributedLock, LockFactory, fenced_update
+    from resilience.lock import AsyncDistributedLock, DistributedLock, LockFactory, LockState, fenced_update
     from resilience.pipeline import Limit, Pipeline
     from resilience.rate_limiter import Lease, RateLimiter, RateLimitSet, SetVerdict, Verdict, create_limiter
     from resilience.retry import Retry, RetryBudget
@@ -52,11 +53,12 @@ if TYPE_CHECKING:
 
 # Where each public name lives. A test holds it equal to __all__ and to the imports above, which only type checkers read.
 _HOMES: Final = {
-    "resilience.bulkhead": "Bulkhead Permit",
-    "resilience.bus": "LocalBus RedisBus",
+    "resilience.bulkhead": "Bulkhead BulkheadState Permit",
+    "resilience.bus": "LocalBus",
     "resilience.circuit_breaker.breaker": "CircuitBreaker",
     "resilience.circuit_breaker.permit": "CallPermit",
     "resilience.circuit_breaker.simple": "SimpleBreaker",
+    "resilience.circuit_breaker.view": "BreakerSnapshot",
     "resilience.clock": "Clock FakeClock SystemClock",
     "resilience.config": "Snapshot",
     "resilience.errors": (
@@ -65,9 +67,11 @@ _HOMES: Final = {
         "StorageProtocolError StorageTimeout StorageUnavailable"
     ),
     "resilience.fallback": "Fallback degraded degraded_scope",
-    "resilience.lock": "AsyncDistributedLock DistributedLock LockFactory fenced_update",
+    "resilience.lock": "AsyncDistributedLock DistributedLock LockFactory LockState fenced_update",
     "resilience.pipeline": "Limit Pipeline",
     "resilience.rate_limiter": "Lease RateLimitSet RateLimiter SetVerdict Verdict create_limiter",
+    "resilience.redis_bus": "RedisBus",
+    "resilience.redis_report": "ConnectionReport",
     "resilience.retry": "Retry RetryBudget",
     "resilience.storage.base": "Storage StorageHealth",
     "resilience.storage.failover": "FailoverStore",
@@ -80,8 +84,10 @@ _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in name
 
 __all__ = [
     "AsyncDistributedLock",
+    "BreakerSnapshot",
     "Bulkhead",
     "BulkheadFull",
+    "BulkheadState",
     "CallPermit",
     "CircuitBreaker",
     "CircuitOpen",
@@ -102,6 +108,7 @@ __all__ = [
     "LockFactory",
     "LockLost",
     "LockNotAcquired",
+    "LockState",
     "MaintenanceMode",
     "MemoryStore",
     "Permit",

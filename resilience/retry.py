@@ -101,7 +101,7 @@ class _Options(NamedTuple):
     on: tuple[type[Exception], ...]
 
 
-def _retry_options(**given: Any) -> _Options:
+def checked(**given: Any) -> _Options:
     """The one check of all options; ValueError names the option."""
     if unknown := sorted(set(given) - set(_Options._fields)):
         raise ValueError(f"retry has no option {', '.join(unknown)}: known are {', '.join(_Options._fields)}")
@@ -143,7 +143,7 @@ class Retry:
         rng: Randomness | None = None,
     ) -> None:
         self.name = name
-        self._options = _retry_options(attempts=attempts, base_s=base_s, max_s=max_s, retry_after_max_s=retry_after_max_s, on=on)
+        self._options = checked(attempts=attempts, base_s=base_s, max_s=max_s, retry_after_max_s=retry_after_max_s, on=on)
         if budget is not None and not isinstance(budget, RetryBudget):
             raise ValueError(f"budget must be a RetryBudget, not {budget!r:.60}")
         self.budget = RetryBudget() if budget is None else budget
@@ -156,7 +156,7 @@ class Retry:
 
     def configure(self, **changes: Any) -> None:
         """Acts on the next failure, of running calls too."""
-        self._options = _retry_options(**{**self._options._asdict(), **changes})
+        self._options = checked(**{**self._options._asdict(), **changes})
 
     def call(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         ensure_time_left()

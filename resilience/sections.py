@@ -73,6 +73,12 @@ LIMITERS: Final = register(
     )
 )
 
+
+def _override(values: Mapping[str, Any]) -> None:
+    if missing := [name for name in ("rule", "key", "limit", "until") if name not in values]:
+        raise Mistake(f"lacks {', '.join(missing)}")
+
+
 BREAKERS: Final = register(
     Section(
         "breakers",
@@ -137,6 +143,21 @@ PIPELINES: Final = register(
             named("retry", "Name of its retry; not set: none."),
             named("breaker", "Name of its circuit breaker; not set: none."),
         ),
+    )
+)
+
+OVERRIDES: Final = register(
+    Section(
+        "overrides",
+        keyed=True,
+        help="Limits of single keys for a time; each ends by itself.",
+        params=(
+            Param("rule", "text", None, min=1, max=100, check=name_text, help="Name of the rate limit."),
+            Param("key", "text", None, min=1, max=200, help="The key, as callers name it."),
+            Param("limit", "int", None, min=1, max=MAX_LIMIT, help="Calls admitted in one period, instead of the rule's."),
+            Param("until", "moment", None, help="When it ends."),
+        ),
+        check=_override,
     )
 )
 
