@@ -23,6 +23,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from resilience.address import Address, connection_options
+from resilience.redis_cluster import Cluster
 
 # Frozen servers are asked one after the other, each for a whole time-out; after this many the caller has waited enough.
 MAX_SILENT: Final = 2
@@ -103,8 +104,9 @@ class Maker:
         library: Any = redis.asyncio if asynchronous else redis
         if cluster:
             node: Any = redis.asyncio.cluster.ClusterNode if asynchronous else ClusterNode
+            kind: Any = redis.asyncio.RedisCluster if asynchronous else Cluster
             try:
-                return library.RedisCluster(
+                return kind(
                     startup_nodes=[node(host, port) for host, port in address.hosts],
                     retry=no_retry(asynchronous=asynchronous),
                     require_full_coverage=False,  # slots whose master is gone must not refuse all the others
@@ -170,9 +172,10 @@ class Maker:
 
     def _seeds(self) -> list[Maker]:
         timeouts = replace(self._timeouts, read_s=self._timeouts.connect_s)  # a listener's endless read is not for this
-        if self.address.kind == "unix":
-            return [Maker(self.address, timeouts)]
-        return [Maker(self.address.at(*host), timeouts) for host in self.address.hosts]
+        address = replace(self.address, db=0)  # a cluster refuses to SELECT another, before it says that it is one
+        if address.kind == "unix":
+            return [Maker(address, timeouts)]
+        return [Maker(address.at(*host), timeouts) for host in address.hosts]
 
     def _learnt(self, told: bool | None) -> bool:
         address = self.address
