@@ -79,7 +79,7 @@ class Gated(Watched):
         self.arrived += 1
         while not self.gate.acquire(blocking=False):  # noqa: ASYNC110 - the gate is opened by the same loop, step by step
             await asyncio.sleep(0)
-        return await super().aattempt(op, tag, args, now)
+        return Watched.attempt(self, op, tag, args, now)
 
     run = attempt
     arun = aattempt
