@@ -98,9 +98,13 @@ def _forgetful() -> None:
     """Each test's data are rolled back under the processes' memory: what a test learnt, the next one must not know."""
     from permissions import pdp
     from permissions.identity import keys
+    from resilience import config
+    from resilience.storage.base import local_store
 
     pdp.reset()
     keys.reset()
+    config.LIVE.reset()
+    local_store().close()
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,9 @@ bindings: [{subject: "user:alice", role: editor}]
 
 
 @pytest.fixture(autouse=True)
-def switch() -> Iterator[None]:
+def switch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Turned in this process's memory alone: where the rows are written, their commit tells it."""
+    monkeypatch.setattr(maintenance.SWITCH, "_writer", None)
     apply(WORLD)
     yield
     maintenance.disable()

@@ -7,6 +7,7 @@ from django.db import OperationalError
 
 from permissions import pdp, revisions
 from permissions.cache import reader
+from resilience import registry
 from tests.worlds import OFFICE, apply
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -66,3 +67,34 @@ def test_a_known_token_is_still_answered_and_searches_are_not(token: str) -> Non
     assert pdp.check("user:alice", "post:edit", token=token)
     with pytest.raises(pdp.Unavailable):
         pdp.who_can("post:edit")
+
+
+def test_a_database_that_keeps_failing_is_no_longer_asked_and_comes_back_by_itself(token, monkeypatch) -> None:
+    asked = 0
+    answer = revisions.head
+
+    def gone(*_: object, **__: object) -> None:
+        nonlocal asked
+        asked += 1
+        raise OperationalError("the server closed the connection")
+
+    monkeypatch.setattr(revisions, "head", gone)
+    later(monkeypatch, 0.6)
+    for _ in range(20):
+        with pytest.raises(pdp.Unavailable) as refusal:
+            pdp.check("user:alice", "post:edit")
+    assert 1 < asked <= 5
+    assert 0 < refusal.value.retry_after_s <= 1.0
+    monkeypatch.setattr(revisions, "head", answer)
+    breaker = registry.find("breaker", "database")
+    assert breaker.state == "open"
+    breaker.force_closed("the test moves no clock")
+    assert pdp.check("user:alice", "post:edit")
+    breaker.auto()
+
+
+def test_an_unknown_realm_says_nothing_about_the_database(token) -> None:
+    for number in range(20):
+        with pytest.raises(pdp.InvalidRequestError):
+            pdp.check("user:alice", "post:edit", realm=f"none{number}")
+    assert registry.find("breaker", "database").state == "closed"
