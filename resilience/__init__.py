@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from resilience.lock import AsyncDistributedLock, DistributedLock, LockFactory, LockState, fenced_update
     from resilience.pipeline import Limit, Pipeline
     from resilience.rate_limiter import Lease, RateLimiter, RateLimitSet, SetVerdict, Verdict, create_limiter
+    from resilience.redis_bus import RedisBus
+    from resilience.redis_report import ConnectionReport
     from resilience.retry import Retry, RetryBudget
     from resilience.storage.base import Storage, StorageHealth
     from resilience.storage.failover import FailoverStore
@@ -95,6 +97,7 @@ __all__ = [
     "ConfigConflict",
     "ConfigError",
     "ConfigInvalid",
+    "ConnectionReport",
     "DeadlineExceeded",
     "DistributedLock",
     "Event",

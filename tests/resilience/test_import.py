@@ -16,7 +16,9 @@ PROBE = """
 import sys, threading
 seen = []
 sys.addaudithook(lambda event, args: seen.append(event) if event in PROBED else None)
-PROBED = {"socket.__new__", "socket.connect", "socket.getaddrinfo", "_thread.start_new_thread", "subprocess.Popen", "os.fork"}
+PROBED = {"socket.__new__", "socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.fork"}
+start = threading.Thread.start
+threading.Thread.start = lambda thread: (seen.append(thread.name), start(thread))
 %s
 assert seen == [], seen
 assert threading.active_count() == 1, threading.enumerate()
