@@ -14,11 +14,12 @@ def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) 
     """Shape of the reply: see config_put.lua."""
     epoch, version, force = int(args[0]), int(args[1]), str(args[5]) == "1"
     text, mac, channel = str(args[2]), str(args[3]), str(args[4])
-    held = db.get(keys[0]) or (0, 0, "", "")
-    if (epoch, version) <= held[:2] and not force:
-        if (epoch, version) == held[:2]:
+    held = db.get(keys[0])
+    there = (0, 0) if held is None else held[:2]
+    if (epoch, version) <= there and not force:
+        if held is not None and (epoch, version) == there:
             db.set(keys[0], held, TTL_US)
-        return [0, held[0], held[1]]
+        return [0, *there]
     db.set(keys[0], (epoch, version, text, mac), TTL_US)
     db.publish(channel, f"{epoch} {version}")
     return [1, epoch, version]
