@@ -43,7 +43,9 @@ def main() -> int:
     import django  # noqa: PLC0415 - after the environment is set
 
     django.setup()
-    rows = [*engine_rows(), *table_rows(), *django_rows()]
+    from benchmarks import resilience  # noqa: PLC0415
+
+    rows = [*engine_rows(), *table_rows(), *django_rows(), *resilience.rows(ROOT / "var" / "peers")]
     width = max(len(row["what"]) for row in rows)
     for row in rows:
         print(f"{row['what']:<{width}}  {row['figure']:<28}  {row['ratio']}")
