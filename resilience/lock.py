@@ -177,7 +177,7 @@ async def _without_ours(task: asyncio.Task[Any], taking: Held, error: BaseExcept
 
 @dataclass(frozen=True, slots=True)
 class LockState:
-    """`owner`: host, process and number of the holder; `fence`: the highest ever given, 0 when none is remembered."""
+    """`owner`: host, process and number of the holder; `fence`: the holder's, 0 when it is free."""
 
     name: str
     held: bool

@@ -28,15 +28,20 @@ def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) 
 
 def purged(db: Keyspace, key: str, now: int) -> dict[str, int]:
     """Permit id to the end of its lease; those that are over are gone for good."""
-    held: dict[str, int] = db.get(key) or {}
-    ends = {permit: end for permit, end in held.items() if end > now}
-    if len(ends) < len(held):
-        keep(db, key, ends, now)
+    ends: dict[str, int] = db.get(key) or {}
+    for permit in [permit for permit, end in ends.items() if end <= now]:
+        drop(db, key, ends, permit)
     return ends
 
 
 def keep(db: Keyspace, key: str, ends: dict[str, int], now: int) -> None:
-    if ends:
-        db.set(key, ends, max(0, max(ends.values()) - now))
-    else:
+    """Only what makes it longer changes the key's time to live."""
+    db.set(key, ends, max(ends.values()) - now)
+
+
+def drop(db: Keyspace, key: str, ends: dict[str, int], permit: str) -> int | None:
+    """The end of its lease, None when it is unknown. In place: the time to live stays as it is."""
+    end = ends.pop(permit, None)
+    if not ends:
         db.delete(key)
+    return end

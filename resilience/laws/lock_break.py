@@ -12,6 +12,6 @@ def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) 
     """Answers what lock_inspect would have. The fence stays, so the broken holder's writes are refused after the next one's."""
     holder, end, fence = db.get(keys[0]) or ("", 0, 0)
     if not holder:
-        return [0, fence, 0, ""]
+        return [0, 0, 0, ""]
     db.set(keys[0], ("", 0, fence), DAY_US)
-    return [1, fence, end - now, holder] if end > now else [0, fence, 0, ""]
+    return [1, fence, end - now, holder] if end > now else [0, 0, 0, ""]

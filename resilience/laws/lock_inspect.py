@@ -10,4 +10,4 @@ from resilience.laws.keyspace import Keyspace, Reply
 def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) -> Reply:
     """Reads only. Shape of the reply: see lock_inspect.lua."""
     holder, end, fence = db.get(keys[0]) or ("", 0, 0)
-    return [1, fence, end - now, holder] if holder and end > now else [0, fence, 0, ""]
+    return [1, fence, end - now, holder] if holder and end > now else [0, 0, 0, ""]

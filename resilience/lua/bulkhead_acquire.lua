@@ -14,7 +14,7 @@ if out >= limit then
   return {0, out, tonumber(next[2]) - now}
 end
 out = out + redis.call('ZADD', KEYS[1], int(now + lease), ARGV[2])
--- Leases may differ after a change: the key lives as long as the longest, so its time is only ever extended.
-local ttl = ttl_ms(lease)
-if redis.call('PTTL', KEYS[1]) < tonumber(ttl) then redis.call('PEXPIRE', KEYS[1], ttl) end
+-- Leases may differ after a change: the key lives as long as the longest.
+local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
+redis.call('PEXPIRE', KEYS[1], ttl_ms(tonumber(last[2]) - now))
 return {1, out, 0}

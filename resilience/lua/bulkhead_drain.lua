@@ -10,7 +10,7 @@ redis.call('ZREM', KEYS[1], '!')
 local out = redis.call('ZCARD', KEYS[1])
 if span > 0 then
   redis.call('ZADD', KEYS[1], int(now + span), '!')
-  local ttl = ttl_ms(span)
-  if redis.call('PTTL', KEYS[1]) < tonumber(ttl) then redis.call('PEXPIRE', KEYS[1], ttl) end
+  local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
+  redis.call('PEXPIRE', KEYS[1], ttl_ms(tonumber(last[2]) - now))
 end
 return {out}

@@ -8,6 +8,6 @@ local now = now_us()
 local ends = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[2]) or 0)
 if ends <= now then return {0, 0} end
 redis.call('ZADD', KEYS[1], 'XX', 'GT', int(now + lease), ARGV[2])
-local ttl = ttl_ms(lease)
-if redis.call('PTTL', KEYS[1]) < tonumber(ttl) then redis.call('PEXPIRE', KEYS[1], ttl) end
+local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
+redis.call('PEXPIRE', KEYS[1], ttl_ms(tonumber(last[2]) - now))
 return {1, math.max(ends, now + lease) - now}

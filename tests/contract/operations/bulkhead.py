@@ -15,3 +15,4 @@ ARGS = {
     "bulkhead_inspect": st.tuples(st.sampled_from([0, 2, 100])),
 }
 STEPS = st.sampled_from([0, 0, 1, 999, 1_000, 1_001, 500_000, 1_000_000, 2_000_000, 7_200_000_000])
+ADMITS = {"bulkhead_acquire": lambda reply: reply[0] == 1}

@@ -15,3 +15,4 @@ ARGS = {
     "lock_inspect": st.just(()),
 }
 STEPS = st.sampled_from([0, 0, 1, 999, 1_000, 1_001, 500_000, 1_000_000, 10_000_000, 90_000_000_000])
+ADMITS = {"lock_acquire": lambda reply: reply[0] == 1}
