@@ -7,21 +7,24 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from resilience import degraded_scope, telemetry
-from resilience.clock import FakeClock, Timer
+from resilience.clock import FakeClock
 
 
 class HastyClock(FakeClock):
-    """Stands still until somebody waits; then the wait is over at once, and remembered."""
+    """Stands still until somebody pauses; that is over at once, and remembered. `late`: how many times longer it takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, late: float = 1.0) -> None:
         super().__init__()
         self.waits: list[float] = []
+        self.late = late
 
-    def call_later(self, delay_s: float, call: Callable[[], object]) -> Timer:
-        timer = super().call_later(delay_s, call)
-        self.waits.append(delay_s)
-        self.advance(delay_s)
-        return timer
+    def pause(self, clock: object, seconds: float) -> None:
+        assert clock is self
+        self.waits.append(seconds)
+        self.advance(seconds * self.late)
+
+    async def apause(self, clock: object, seconds: float) -> None:
+        self.pause(clock, seconds)
 
 
 class Top:
@@ -37,8 +40,12 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def hasty() -> HastyClock:
-    return HastyClock()
+def hasty(monkeypatch: pytest.MonkeyPatch) -> HastyClock:
+    clock = HastyClock()
+    for strategy in ("retry", "bulkhead"):
+        monkeypatch.setattr(f"resilience.{strategy}.pause", clock.pause)
+        monkeypatch.setattr(f"resilience.{strategy}.apause", clock.apause)
+    return clock
 
 
 Counted = Callable[..., float]

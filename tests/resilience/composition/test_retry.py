@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any
 
 import pytest
 
@@ -184,14 +183,10 @@ def test_it_does_not_begin_after_the_deadline(run: Run, hasty: HastyClock) -> No
 
 
 def test_a_wait_that_took_too_long_ends_it_with_the_first_exception(hasty: HastyClock) -> None:
-    class Slow(HastyClock):
-        def call_later(self, delay_s: float, call: Callable[[], object]) -> Any:
-            return super().call_later(delay_s * 10, call)
-
-    slow, error = Slow(), ConnectionError()
+    hasty.late, error = 10.0, ConnectionError()
     failing, budget = Failing(error), RetryBudget(capacity=10)
-    with Timeout(1.0, clock=slow), pytest.raises(ConnectionError) as caught:
-        Retry(base_s=0.2, clock=slow, rng=Top(), budget=budget).call(failing)
+    with Timeout(1.0, clock=hasty), pytest.raises(ConnectionError) as caught:
+        Retry(base_s=0.2, clock=hasty, rng=Top(), budget=budget).call(failing)
     assert caught.value is error
     assert failing.calls == 1
     assert budget.tokens == 10, "the retry it paid for was not made"
