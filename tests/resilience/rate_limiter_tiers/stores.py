@@ -21,7 +21,7 @@ class Watched:
     prefix = ""
 
     def __init__(self, store: Any = None) -> None:
-        self.store = store or MemoryStore()
+        self.store = MemoryStore() if store is None else store
         self.calls: list[tuple[str, str, tuple[int | str, ...]]] = []
         self.before: Callable[[], None] = lambda: None
         self.after: Callable[[], None] = lambda: None

@@ -125,7 +125,7 @@ def test_a_task_cancelled_between_its_answer_and_its_turn_gives_its_token_back()
 
     async def test() -> None:
         tasks = await crowd(rule, *[1] * 4)
-        store.store = Cancels(store.store, lambda: tasks[2].cancel())
+        store.store = Cancels(store.store, tasks[2].cancel)
         store.open(10)
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         await settle()
@@ -191,7 +191,7 @@ def test_when_all_waiting_tasks_are_cancelled_nothing_is_asked() -> None:
 @pytest.mark.parametrize("place", [0, 1, 2, 3, 4])
 @pytest.mark.parametrize("moment", range(0, 24, 2))
 def test_wherever_a_task_is_cancelled_the_count_is_that_of_the_calls_admitted(place: int, moment: int) -> None:
-    """Every step of the loop is a place to be cancelled at. One that was under way alone may be counted: its question was sent."""
+    """Every step of the loop is a place to be cancelled at. The first may stay counted: its question was sent alone."""
     store = Gated()
     rule = limiter(store, limit=10)
 
