@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import wraps
 from types import TracebackType
-from typing import Any, Final, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from resilience import telemetry
+from resilience.circuit_breaker import metering
 from resilience.circuit_breaker.control import Control
 from resilience.circuit_breaker.core import Leave
 from resilience.circuit_breaker.driving import adrive, drive
@@ -23,7 +24,6 @@ from resilience.storage.base import Storage
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-CALLS: Final = "resilience_circuit_breaker_calls_total"
 
 # Permits of the `with` blocks that this thread or task is in: one breaker serves many at a time.
 _entered: ContextVar[tuple[tuple[int, CallPermit], ...]] = ContextVar("resilience_breakers_entered", default=())
@@ -173,7 +173,7 @@ class CircuitBreaker(Control):
         core = self._core or self._resolve()
         if isinstance(begun, CircuitOpen):
             shadow = self._rules.options.shadow
-            telemetry.count(CALLS, self.name, "shadowed" if shadow else "refused")
+            metering.turned_away(self.name, shadow=shadow)
             if not shadow:
                 raise begun
             begun = None

@@ -13,6 +13,7 @@ import weakref
 from typing import Final, NamedTuple
 
 from resilience import telemetry
+from resilience.circuit_breaker import metering
 from resilience.circuit_breaker.driving import Steps
 from resilience.circuit_breaker.options import Options, Rules
 from resilience.circuit_breaker.outbox import Outbox
@@ -25,12 +26,9 @@ from resilience.laws.keyspace import Reply
 from resilience.storage.base import Args, Storage
 
 CHANNEL: Final = "resilience:events"
-CALLS: Final = "resilience_circuit_breaker_calls_total"
-TRANSITIONS: Final = "resilience_circuit_breaker_transitions_total"
 # Chosen: a frozen server costs a process one time-out a second, not one a call.
 BLIND_US: Final = 1_000_000
 SOLO_US: Final = 100_000  # our own layer hears of good calls this often: late ones would land in a wrong bucket
-_STATE_OF_MOVE: Final = {"opened": "open", "half_opened": "half_open", "closed": "closed"}
 NEUTRAL: Final = Batch()
 
 
@@ -79,6 +77,7 @@ class Core:
         self._adopted = 0
         self._announced = 0
         self._solo_told = 0
+        self._shown = ("", "", "")
 
     @property
     def store(self) -> Storage | None:
@@ -188,7 +187,7 @@ class Core:
         told = self.solo is None or leave.rules.direct or bool(leave.probe)
         if self.solo is not None and not neutral:
             self._count(leave, batch, told=told)
-        self._meter(batch, told=told)
+        metering.ended(self.name, batch, told=told)
         if not (leave.shared and (leave.probe or (told and not neutral))):
             return
         sent = self.next_sent()
@@ -260,17 +259,6 @@ class Core:
                 self.solo.probe_ended(rules, probe, epoch, batch)
                 self.set_gate()
 
-    def _meter(self, batch: Batch, *, told: bool) -> None:
-        """Good calls of a batch are metered when it is sent."""
-        if batch.bad:
-            telemetry.count(CALLS, self.name, "failure")
-        elif not batch.ok:
-            telemetry.count(CALLS, self.name, "ignored")
-        elif told:
-            telemetry.count(CALLS, self.name, "success")
-        if batch.slow:
-            telemetry.count(CALLS, self.name, "slow")
-
     def report(self, rules: Rules, probe: str, epoch: int, batch: Batch) -> Args:
         return report_args(self.who, self.channel, self.name, probe=probe, epoch=epoch, batch=batch, figures=rules.figures)
 
@@ -297,14 +285,8 @@ class Core:
                 if self.solo is not None:
                     self.solo.clear()
             self.set_gate()
-        if gone is not None and gone.ok:
-            telemetry.count(CALLS, self.name, "success", by=gone.ok)
-        moved = str(reply[2])
-        if moved in _STATE_OF_MOVE:
-            # Told once in the fleet: by the process whose call moved it.
-            telemetry.count(TRANSITIONS, self.name, _STATE_OF_MOVE[moved])
-            left_s = max(0, self.view.until - self.now()) / 1_000_000
-            telemetry.emit(f"circuit_breaker.{moved}", name=self.name, epoch=self.view.epoch, retry_after_s=left_s)
+        metering.sent(self.name, gone)
+        metering.moved(self.name, reply, self.view.until - self.now())
 
     def set_gate(self) -> None:
         """The caller holds the lock. An equal gate stays: a call under way compares identities."""
@@ -313,6 +295,10 @@ class Core:
         admits = solo is not None and view.state == "C" and not view.force and solo.closed
         if gate.admits != admits or gate.counts is not self.counts or gate.solo_epoch != solo_epoch:
             self.gate = Gate(admits, self.counts, solo_epoch)
+        seen = (view.state, view.force, "" if solo is None else solo.view.state)
+        if seen != self._shown:
+            self._shown = seen
+            metering.shown(self.name, view, None if solo is None else solo.view, self.now())
 
     def told(self, reply: Reply, sent: int) -> None:
         """A report has arrived."""
@@ -332,8 +318,7 @@ class Core:
         alone, view = self.solo.view, self.view
         if alone.state == "O" and view.state in ("C", "") and self._announced != alone.epoch:
             self._announced = alone.epoch
-            left_s = max(0, alone.until - self.now()) / 1_000_000
-            telemetry.emit("circuit_breaker.solo", name=self.name, retry_after_s=left_s)
+            metering.alone(self.name, alone.until - self.now())
 
     def lost(self, error: StorageError) -> None:
         """The store did not answer: this process's own layer decides for a while."""

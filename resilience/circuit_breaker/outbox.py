@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from resilience import telemetry
+from resilience.circuit_breaker import metering
 from resilience.circuit_breaker.driving import Step, Steps, drive, on_a_loop, weakly
 from resilience.circuit_breaker.reports import POLL_S, REPORTER
 from resilience.errors import StorageError
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 Answer = Callable[[Reply | StorageError, int], None]
 IDLE_POLLS: Final = 30  # a breaker unused for a minute asks no more until it is used (chosen)
-CALLS: Final = "resilience_circuit_breaker_calls_total"
 
 
 class Owed(NamedTuple):
@@ -157,8 +157,7 @@ class Outbox:
         if batch is None:
             return None
         core.used = True
-        if batch.ok:
-            telemetry.count(CALLS, core.name, "success", by=batch.ok)
+        metering.sent(core.name, batch)
         return core.report(core.rules, "", counts.epoch, batch)
 
     def _answered(self, reply: Reply | StorageError, sent: int) -> None:

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 from resilience.circuit_breaker.breaker import CallPermit, CircuitBreaker
-from resilience.circuit_breaker.view import BreakerSnapshot, State
+from resilience.circuit_breaker.view import BreakerSnapshot
 from resilience.errors import CircuitOpen
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class SimpleBreaker:
         return await self.breaker.acall(fn, *args, **kwargs)
 
     @property
-    def state(self) -> State:
+    def state(self) -> str:
         return self.breaker.state
 
     @property

@@ -12,7 +12,6 @@ State = Literal["closed", "open", "half_open", "forced_open", "forced_closed"]
 Measured = Literal["closed", "open", "half_open"]
 
 _SEVERITY: Final[dict[Measured, int]] = {"closed": 0, "half_open": 1, "open": 2}
-GAUGE: Final[dict[str, int]] = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class View(NamedTuple):
