@@ -73,7 +73,8 @@ class _Shard(RedisSingleShardConnection):  # type: ignore[misc]
 
     async def flush(self) -> None:
         self._ways_out.clear()
-        await asyncio.to_thread(self._bus.close)
+        # Not in a thread: a loop that is being closed, which flushes too, has none to give any more. At most 2 s.
+        self._bus.close()
         self._forget = self._watch()
 
     def _watch(self) -> Callable[[], None]:
