@@ -25,7 +25,13 @@ def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) 
         debt = min(-(-debt * l // rate), MOST)
     debt = max(0, debt - l * (now - stamp))
     if args[0] == "give":
-        return _give(db, keys[0], (debt, l, now), want * p, p, burst)
+        lifted = min(debt, want * p)
+        debt -= lifted
+        if lifted and debt:
+            db.set(keys[0], (debt, l, now), -(-debt // l))
+        elif lifted:
+            db.delete(keys[0])
+        return [1 if lifted else 0, max(0, (burst * p - debt) // p), 0, -(-debt // l)]
     available = max(0, (burst * p - debt) // p)
     granted = min(want, available)
     if granted < least:
@@ -35,15 +41,3 @@ def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) 
         available -= granted
         db.set(keys[0], (debt, l, now), -(-debt // l))
     return [granted, available, 0, -(-debt // l)]
-
-
-def _give(db: Keyspace, key: str, state: tuple[int, int, int], units: int, p: int, burst: int) -> Reply:
-    debt, l, now = state  # noqa: E741
-    lifted = min(debt, units)
-    debt -= lifted
-    reset = -(-debt // l)
-    if lifted and debt:
-        db.set(key, (debt, l, now), reset)
-    elif lifted:
-        db.delete(key)
-    return [1 if lifted else 0, max(0, (burst * p - debt) // p), 0, reset]

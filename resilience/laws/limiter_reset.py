@@ -8,8 +8,7 @@ from resilience.laws.keyspace import Keyspace, Reply
 
 
 def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) -> Reply:
-    """How many keys there were."""
-    held = [key for key in keys if db.get(key) is not None]
-    for key in held:
+    """Shape of the reply: see limiter_reset.lua."""
+    for key in keys:
         db.delete(key)
-    return [len(held)]
+    return [1]

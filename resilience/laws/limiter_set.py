@@ -21,10 +21,9 @@ def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) 
     """Shape of arguments and reply: see limiter_set.lua."""
     verb, at = args[0], 2
     if verb == "reset":
-        held = [key for key in keys if db.get(key) is not None]
-        for key in held:
+        for key in keys:
             db.delete(key)
-        return [len(held)]
+        return [1]
     rows: list[Reply] = []
     asked: list[tuple[Law, Sequence[int | str]]] = []
     admitted = 1

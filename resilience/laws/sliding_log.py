@@ -25,9 +25,19 @@ def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) 
             live = len(log) - bisect_right(log, (now - period + 1,))
     admitted, retry = 1, 0
     if args[0] == "give":
-        admitted, live, ends = _give(db, keys[0], log, n, calls, now, period, live, ends)
+        left = log
+        if live and calls[0] > now - period:
+            left = _without(log, n, calls)
+        admitted = 1 if len(left) < len(log) else 0
+        live -= len(log) - len(left)
+        if admitted and left and now < left[-1][0] + left[-1][2]:
+            ends = left[-1][0] + min(period, left[-1][2])
+            db.set(keys[0], left, left[-1][0] + left[-1][2] - now)
+        elif admitted:
+            live = 0
+            db.delete(keys[0])
     elif live + n > limit:
-        admitted, retry = 0, min(log[live + n - limit - 1 - live][0] + period, ends) - now
+        admitted, retry = 0, min(log[n - limit - 1][0] + period, ends) - now
     elif args[0] == "take":
         kept = log[-live:] if live else ()
         db.set(keys[0], (*kept, *((now, number + index, period) for index in range(n))), period)
@@ -35,22 +45,8 @@ def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) 
     return [admitted, max(0, limit - live), retry, ends - now if live else 0, now, number]
 
 
-def _give(
-    db: Keyspace, key: str, log: tuple[Entry, ...], n: int, calls: list[int], now: int, period: int, live: int, ends: int
-) -> tuple[int, int, int]:
-    """Whether any call was still counted, how many count now, and until when."""
+def _without(log: tuple[Entry, ...], n: int, calls: Sequence[int]) -> tuple[Entry, ...]:
+    """`calls`: stamp, first number and period of the n calls that were granted together."""
     stamp, first, of = calls
     back = {(stamp, first + index, of) for index in range(n)}
-    left = tuple(entry for entry in log if entry not in back)
-    gone = len(log) - len(left)
-    if gone and left:
-        # The stamps say when it is forgotten; the key may stay as long as it would have.
-        db.set(key, left, max(entry[0] + entry[2] for entry in log) - now)
-    elif gone:
-        db.delete(key)
-    if not live or stamp <= now - period:
-        return 0, live, ends
-    live -= gone
-    if left and live:
-        ends = left[-1][0] + min(period, left[-1][2])
-    return (1 if gone else 0), live, ends
+    return tuple(entry for entry in log if entry not in back)

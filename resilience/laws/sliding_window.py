@@ -16,13 +16,19 @@ def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) 
     """Admits n calls or none, shows whether it would, or takes n back. Shape of the reply: see sliding_window.lua."""
     n, limit, period, *counted = map(int, args[1:])
     state: State | None = db.get(keys[0])
-    back = 0
     if state is not None:
         now = max(now, state[4])
         if now >= _forgotten(state):
             state = None
+    back = 0
     if state is not None and args[0] == "give":
-        state, back = _give(db, keys[0], state, n, counted, now)
+        left = _without(state, n, counted)
+        back = sum(state) - sum(left)
+        if back and left[1] + left[2]:
+            db.set(keys[0], left, _forgotten(left) - now)
+        elif back:
+            db.delete(keys[0])
+        state = left if left[1] + left[2] else None
     count, before = _counts(state, now, period) if state is not None else (0, 0)
     index = now // period
     rest = (index + 1) * period - now
@@ -48,23 +54,14 @@ def _forgotten(state: State) -> int:
     return (state[0] + 2) * state[3]
 
 
-def _give(db: Keyspace, key: str, state: State, n: int, counted: list[int], now: int) -> tuple[State | None, int]:
+def _without(state: State, n: int, counted: list[int]) -> State:
+    """`counted`: index and length of the period that the n calls were counted in."""
     index, count, before, of, stamp = state
-    back = 0
-    if counted[1] == of and counted[0] == index:
-        back = min(count, n)
-        count -= back
-    elif counted[1] == of and counted[0] == index - 1:
-        back = min(before, n)
-        before -= back
-    if not back:
-        return state, 0
-    if not count + before:
-        db.delete(key)
-        return None, back
-    state = (index, count, before, of, stamp)
-    db.set(key, state, _forgotten(state) - now)
-    return state, back
+    if counted == [index, of]:
+        count = max(0, count - n)
+    elif counted == [index - 1, of]:
+        before = max(0, before - n)
+    return (index, count, before, of, stamp)
 
 
 def _counts(state: State, now: int, period: int) -> tuple[int, int]:

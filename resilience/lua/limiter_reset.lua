@@ -1,6 +1,7 @@
 -- KEYS    every key a limiter can have, one an algorithm
 -- ARGV    none
--- RETURNS how many there were
+-- RETURNS 1: how many there were would depend on what has run out and still lies there
 -- TTL     none: nothing is written
 -- LAW     laws/limiter_reset.py
-return {redis.call('DEL', unpack(KEYS))}
+redis.call('DEL', unpack(KEYS))
+return {1}

@@ -2,7 +2,8 @@
 -- ARGV    2 take (all or nothing), peek (writes nothing), give (back) or reset; 3 the number of rules; then for each rule
 --         the end of its key, its algorithm, 1 if its refusal refuses all, the number of its arguments, and these: what the
 --         algorithm's own script takes after the verb
--- RETURNS 1 if no binding rule refused, then for each rule the length of its reply and the reply of its algorithm's script
+-- RETURNS 1 if no binding rule refused (reset: 1), then for each rule (reset: for none) the length of its reply and the reply
+--         of its algorithm's script
 -- TTL     as the algorithms'
 -- LAW     laws/limiter_set.py
 local rules = {
@@ -16,7 +17,10 @@ for number = 1, tonumber(ARGV[3]) do
   calls[number] = {rule = rules[ARGV[at + 1]], binding = ARGV[at + 2] == '1', args = args}
   at = at + 2 + #args
 end
-if verb == 'reset' then return {redis.call('DEL', unpack(KEYS))} end
+if verb == 'reset' then
+  redis.call('DEL', unpack(KEYS))
+  return {1}
+end
 
 local admitted, rows = 1, {}
 for number, call in ipairs(calls) do

@@ -27,18 +27,23 @@ local function reply(admitted, retry)
 end
 
 if verb == 'give' then
+  if live == 0 or tonumber(ARGV[6]) <= now - period then return reply(0, 0) end
   local back = {}
   for index = 0, n - 1 do
     back[#back + 1] = member(tonumber(ARGV[6]), tonumber(ARGV[7]) + index, tonumber(ARGV[8]))
   end
-  local was_live = live > 0 and tonumber(ARGV[6]) > now - period
   local gone = redis.call('ZREM', KEYS[1], unpack(back))
-  if not was_live then return reply(0, 0) end
   live = live - gone
   local left = redis.call('ZRANGE', KEYS[1], -1, -1)[1]
-  if left and live > 0 then
+  if left then
     local t, of = string.match(left, '^(%d+):%d+:(%d+)$')
     ends = tonumber(t) + math.min(period, tonumber(of))
+    if now < tonumber(t) + tonumber(of) then
+      redis.call('PEXPIRE', KEYS[1], ttl_ms(tonumber(t) + tonumber(of) - now))
+    else
+      redis.call('DEL', KEYS[1])
+      live = 0
+    end
   end
   return reply(gone > 0 and 1 or 0, 0)
 end
