@@ -62,10 +62,17 @@ class RateLimitMiddleware:
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         decisions = await self._decide(scope)
         if not all(decision.verdict.allowed for decision in decisions):
-            await self._refuse(scope, receive, send, headers.limited(decisions, legacy=self._legacy))
+            # A WebSocket's server may only be told once the handshake has been read.
+            if scope["type"] == "http" or (await receive())["type"] == "websocket.connect":
+                await self._refuse(scope, send, headers.limited(decisions, legacy=self._legacy))
             return
         extra = headers.fields(decisions, legacy=self._legacy)
-        is_answered = False
+        is_answered = is_heard = False
+
+        async def heard() -> Message:
+            nonlocal is_heard
+            is_heard = True
+            return await receive()
 
         async def marked(message: Message) -> None:
             nonlocal is_answered
@@ -77,12 +84,13 @@ class RateLimitMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, receive, marked)
+            await self._app(scope, heard, marked)
         except ExecutionRejected as error:
             if is_answered:
                 raise
-            problem = headers.rejected(error)
-            await self._refuse(scope, receive, send, problem._replace(fields=_merged(extra, problem.fields)))
+            if scope["type"] == "http" or is_heard or (await receive())["type"] == "websocket.connect":
+                problem = headers.rejected(error)
+                await self._refuse(scope, send, problem._replace(fields=_merged(extra, problem.fields)))
 
     async def _decide(self, scope: Scope) -> list[Decision]:
         key = self._key(scope)
@@ -93,15 +101,11 @@ class RateLimitMiddleware:
         limiter = registry.limiter(self._rule) if isinstance(self._rule, str) else self._rule
         return headers.decided(limiter, key, await limiter.aacquire(key))
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send, problem: Problem) -> None:
+    async def _refuse(self, scope: Scope, send: Send, problem: Problem) -> None:
         kind = "http.response"
         if scope["type"] == "websocket":
-            # A server may only be told once the handshake has been read.
-            message = await receive()
-            if message["type"] != "websocket.connect":
-                return
             if "websocket.http.response" not in (scope.get("extensions") or {}):
-                await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": "rate limited"})
+                await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": "try again later"})
                 return
             kind = "websocket.http.response"
         body, media_type = self._body(problem)
