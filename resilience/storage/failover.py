@@ -17,7 +17,7 @@ from resilience.errors import StorageError, StorageProtocolError, StorageTimeout
 from resilience.laws.keyspace import Reply
 from resilience.storage.base import Args, Call, Storage, StorageHealth
 
-# Replies unseen in a row. One may be a lost packet or a slow script; a second call that waits in vain is as long as callers should pay.
+# Replies unseen in a row. One may be a lost packet or a slow script; two calls that wait in vain are what callers should pay.
 MAX_UNSEEN: Final = 2
 # The share by which each wait differs, so that a thousand processes do not ask a server that just came back in the same instant.
 JITTER: Final = 0.2
@@ -32,8 +32,8 @@ class _Down:
 class FailoverStore:
     """Asks `primary`; while that is down, run() is answered by `fallback` and attempt() raises at once.
 
-    Down: after one StorageUnavailable of the whole store, or two StorageTimeouts in a row. Up: when a check of its health succeeds,
-    asked every `probe_s` seconds +- 20 % by one thread of the process, and only while something is down. What the fallback wrote is
+    Down: after one StorageUnavailable of the whole store, or two StorageTimeouts in a row. Up: once its health is good again;
+    one thread of the process asks every `probe_s` seconds +- 20 %, and only while something is down. What the fallback wrote is
     never carried over. A StorageProtocolError is our own bug, and hidden by no fallback.
     """
 
@@ -214,7 +214,7 @@ class _Prober:
         self._is_running = False
 
     def watch(self, store: FailoverStore) -> None:
-        """Asks after the store until it is up. Cheap when that is already so: every refused call says it, as a forked child's first."""
+        """Asks after the store until it is up. Cheap when it does already: every refused call says it."""
         if store in self._due:
             return
         with self._changed:

@@ -31,7 +31,7 @@ class MemoryStore:
     prefix: Final = ""
 
     def __init__(self, max_keys: int = 100_000, *, clock: Clock = SYSTEM) -> None:
-        if isinstance(max_keys, bool) or not isinstance(max_keys, int) or max_keys < 1:
+        if type(max_keys) is not int or max_keys < 1:
             raise ValueError(f"max_keys is {max_keys!r}; it takes an integer of at least 1")
         self.max_keys = max_keys
         self._clock = clock

@@ -6,6 +6,7 @@ No socket here: the same rules serve threads and event loops.
 from __future__ import annotations
 
 import re
+import time
 from binascii import crc_hqx
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -183,9 +184,15 @@ def unsent(error: Exception) -> Unsent:
 def noted(error: StorageError) -> StorageError:
     """Counts an error on its way to the caller; our own bugs are logged too."""
     telemetry.count("resilience_storage_errors_total", type(error).__name__)
-    if isinstance(error, StorageProtocolError):
+    if isinstance(error, StorageProtocolError) and time.monotonic() - _logged_at[0] >= LOG_EVERY_S:
+        _logged_at[0] = time.monotonic()
         telemetry.log.error("a store and its script disagree: %s", error)
     return error
+
+
+# One wrong script fails at every call: all are counted, a line a second is enough to find it.
+LOG_EVERY_S: Final = 1.0
+_logged_at = [-LOG_EVERY_S]
 
 
 def gathered(met: list[object], places: Sequence[int], replies: Sequence[object], error: Exception | None = None) -> None:
