@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
@@ -67,6 +71,19 @@ class Site:
         self._api.close()
 
 
+def _end_with_the_parent() -> None:
+    """A worker whose supervisor was killed would go on serving, and hold the port, for ever: it ends as if told to."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
 async def _lifespan(receive: Receive, send: Send) -> None:
     """Readiness is measured, and the live configuration followed, while the server runs.
 
@@ -75,6 +92,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
+            _end_with_the_parent()
             await monitor.start()
             await sync_to_async(lambda: registry.start(make_follower()), thread_sensitive=False)()
             await send({"type": "lifespan.startup.complete"})
