@@ -10,6 +10,7 @@ from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
 from resilience import maintenance
+from resilience.registry import control
 
 # Whoever would end a maintenance must get there, and whoever watches the site must see that it is one.
 NEVER_PATHS: Final = (
@@ -32,11 +33,15 @@ class ControlPlaneConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from controlplane.services.maintenance import write_as_system  # noqa: PLC0415 - it needs the models
+        # They need the models.
+        from controlplane.services.control import action_record, section_edit  # noqa: PLC0415
+        from controlplane.services.maintenance import write_as_system  # noqa: PLC0415
 
         post_migrate.connect(_after_migrations, sender=self, dispatch_uid="controlplane.seal")
         maintenance.never(paths=NEVER_PATHS, permissions=NEVER_PERMISSIONS)
         maintenance.set_writer(write_as_system)
+        control.set_writer(section_edit)
+        control.set_audit(action_record)
 
 
 def _after_migrations(*, using: str, **_given: Any) -> None:

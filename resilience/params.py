@@ -282,6 +282,10 @@ def _moment(param: Param, value: object) -> float:
     return number
 
 
+def moment_of(seconds: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+
 _PARSERS: Final[Mapping[Kind, Callable[[Param, object], Any]]] = {
     "int": _int,
     "float": _float,

@@ -16,6 +16,11 @@ ALGORITHMS: Final = ("gcra", "fixed_window", "sliding_window", "sliding_log", "t
 MODES: Final = ("off", "read_only", "full")
 
 
+def _(text: str) -> str:
+    """Marks a text for the translators of whatever shows it; this package shows nothing."""
+    return text
+
+
 def seconds(name: str, default: float | None, help: str, *, least: float = MIN_S, nullable: bool = False) -> Param:
     return Param(name, "float", default, min=least, max=MONTH_S, help=help, nullable=nullable)
 
@@ -43,12 +48,12 @@ LIMITERS: Final = register(
     Section(
         "limiters",
         keyed=True,
-        help="Rate limits by name. What is not set here stays as the code has it; a changed rate keeps the debt of each key.",
+        help=_("Rate limits by name. What is not set here stays as the code has it; a changed rate keeps the debt of each key."),
         check=_limiter,
         params=(
-            Param("algorithm", "choice", "gcra", choices=ALGORITHMS, help="How calls are counted."),
-            Param("limit", "int", None, min=1, max=MAX_LIMIT, help="Calls admitted in one period."),
-            seconds("period_s", None, "Length of the period, in seconds."),
+            Param("algorithm", "choice", "gcra", choices=ALGORITHMS, help=_("How calls are counted.")),
+            Param("limit", "int", None, min=1, max=MAX_LIMIT, help=_("Calls admitted in one period.")),
+            seconds("period_s", None, _("Length of the period, in seconds.")),
             Param(
                 "burst",
                 "int",
@@ -56,19 +61,21 @@ LIMITERS: Final = register(
                 min=1,
                 max=MAX_LIMIT,
                 nullable=True,
-                help="Calls admitted at once after a pause; not set: as many as the limit. Only gcra and token_bucket.",
+                help=_("Calls admitted at once after a pause; not set: as many as the limit. Only gcra and token_bucket."),
             ),
-            Param("aligned", "bool", False, help="Windows begin at UTC multiples of the period. Only fixed_window."),
+            Param("aligned", "bool", False, help=_("Windows begin at UTC multiples of the period. Only fixed_window.")),
             Param(
                 "on_store_down",
                 "choice",
                 "local",
                 choices=("local", "allow", "deny", "raise"),
-                help="What holds while the store is away: a share of the limit in memory, everything, nothing, or an error.",
+                help=_("What holds while the store is away: a share of the limit in memory, everything, nothing, or an error."),
             ),
-            Param("deny_cache", "bool", True, help="Repeat a refusal from memory for up to a second."),
-            Param("coalesce", "bool", False, help="Calls for one key that wait for the store are asked for together. Only gcra."),
-            Param("shadow", "bool", False, help="Count and report, but admit every call."),
+            Param("deny_cache", "bool", True, help=_("Repeat a refusal from memory for up to a second.")),
+            Param(
+                "coalesce", "bool", False, help=_("Calls for one key that wait for the store are asked for together. Only gcra.")
+            ),
+            Param("shadow", "bool", False, help=_("Count and report, but admit every call.")),
         ),
     )
 )
@@ -83,23 +90,23 @@ BREAKERS: Final = register(
     Section(
         "breakers",
         keyed=True,
-        help="Circuit breakers by name. What is not set here stays as the code has it.",
+        help=_("Circuit breakers by name. What is not set here stays as the code has it."),
         params=(
-            Param("failure_ratio", "float", 0.5, min=0.001, max=1, help="Share of failed calls that opens it."),
-            Param("minimum_calls", "int", 10, min=1, max=1_000_000, help="Calls in the window before a ratio counts."),
-            seconds("window_s", 10.0, "Window of the counts, in seconds.", least=0.1),
-            seconds("slow_call_s", None, "A call longer than this is slow; not set: none is.", nullable=True),
-            Param("slow_ratio", "float", None, min=0.001, max=1, nullable=True, help="Share of slow calls that opens it."),
-            Param("consecutive", "int", None, min=1, max=1_000_000, nullable=True, help="Failures in a row that open it."),
-            seconds("open_s", 30.0, "How long it stays open before the first probe, in seconds."),
-            seconds("open_max_s", None, "Longest time open when it opens again and again; not set: 10 times.", nullable=True),
-            Param("open_backoff", "float", 1.0, min=1, max=100, help="Each opening in a row lasts so many times longer."),
-            Param("half_open_permits", "int", 1, min=1, max=10_000, help="Probes at once, and successes that close it."),
-            Param("half_open_failures", "int", 1, min=1, max=10_000, help="Failed probes that open it again."),
-            seconds("probe_lease_s", 30.0, "A probe whose end is never reported counts this long.", least=0.1),
-            Param("quorum", "int", 2, min=1, max=10_000, help="Processes that must see failures before it opens for all."),
-            seconds("flush_s", 0.1, "How long results are gathered before they are reported, in seconds."),
-            Param("shadow", "bool", False, help="Count and report, but let every call through."),
+            Param("failure_ratio", "float", 0.5, min=0.001, max=1, help=_("Share of failed calls that opens it.")),
+            Param("minimum_calls", "int", 10, min=1, max=1_000_000, help=_("Calls in the window before a ratio counts.")),
+            seconds("window_s", 10.0, _("Window of the counts, in seconds."), least=0.1),
+            seconds("slow_call_s", None, _("A call longer than this is slow; not set: none is."), nullable=True),
+            Param("slow_ratio", "float", None, min=0.001, max=1, nullable=True, help=_("Share of slow calls that opens it.")),
+            Param("consecutive", "int", None, min=1, max=1_000_000, nullable=True, help=_("Failures in a row that open it.")),
+            seconds("open_s", 30.0, _("How long it stays open before the first probe, in seconds.")),
+            seconds("open_max_s", None, _("Longest time open when it opens again and again; not set: 10 times."), nullable=True),
+            Param("open_backoff", "float", 1.0, min=1, max=100, help=_("Each opening in a row lasts so many times longer.")),
+            Param("half_open_permits", "int", 1, min=1, max=10_000, help=_("Probes at once, and successes that close it.")),
+            Param("half_open_failures", "int", 1, min=1, max=10_000, help=_("Failed probes that open it again.")),
+            seconds("probe_lease_s", 30.0, _("A probe whose end is never reported counts this long."), least=0.1),
+            Param("quorum", "int", 2, min=1, max=10_000, help=_("Processes that must see failures before it opens for all.")),
+            seconds("flush_s", 0.1, _("How long results are gathered before they are reported, in seconds.")),
+            Param("shadow", "bool", False, help=_("Count and report, but let every call through.")),
         ),
     )
 )
@@ -108,11 +115,11 @@ BULKHEADS: Final = register(
     Section(
         "bulkheads",
         keyed=True,
-        help="Bulkheads by name. A lowered limit lets those who hold a permit finish.",
+        help=_("Bulkheads by name. A lowered limit lets those who hold a permit finish."),
         params=(
-            Param("max_concurrent", "int", None, min=1, max=1_000_000, help="Calls running at once, over all processes."),
-            seconds("lease_s", 30.0, "A killed holder's permit returns after this time.", least=0.1),
-            seconds("max_wait_s", 0.0, "How long a call waits for a permit, in seconds.", least=0.0),
+            Param("max_concurrent", "int", None, min=1, max=1_000_000, help=_("Calls running at once, over all processes.")),
+            seconds("lease_s", 30.0, _("A killed holder's permit returns after this time."), least=0.1),
+            seconds("max_wait_s", 0.0, _("How long a call waits for a permit, in seconds."), least=0.0),
         ),
     )
 )
@@ -121,11 +128,11 @@ RETRIES: Final = register(
     Section(
         "retries",
         keyed=True,
-        help="Retries by name.",
+        help=_("Retries by name."),
         params=(
-            Param("attempts", "int", 3, min=1, max=100, help="Attempts altogether; 1 repeats nothing."),
-            seconds("base_s", 0.05, "Upper bound of the first pause, in seconds; it doubles each time.", least=0.0),
-            seconds("max_s", 2.0, "Upper bound of any pause, in seconds.", least=0.0),
+            Param("attempts", "int", 3, min=1, max=100, help=_("Attempts altogether; 1 repeats nothing.")),
+            seconds("base_s", 0.05, _("Upper bound of the first pause, in seconds; it doubles each time."), least=0.0),
+            seconds("max_s", 2.0, _("Upper bound of any pause, in seconds."), least=0.0),
         ),
     )
 )
@@ -134,14 +141,14 @@ PIPELINES: Final = register(
     Section(
         "pipelines",
         keyed=True,
-        help="Compositions by name. Their order is fixed.",
+        help=_("Compositions by name. Their order is fixed."),
         params=(
-            seconds("timeout_s", None, "Time for the whole call, in seconds; not set: none.", nullable=True),
-            seconds("attempt_timeout_s", None, "Time for one attempt, in seconds; not set: none.", nullable=True),
-            named("rate_limit", "Name of its rate limit; not set: none."),
-            named("bulkhead", "Name of its bulkhead; not set: none."),
-            named("retry", "Name of its retry; not set: none."),
-            named("breaker", "Name of its circuit breaker; not set: none."),
+            seconds("timeout_s", None, _("Time for the whole call, in seconds; not set: none."), nullable=True),
+            seconds("attempt_timeout_s", None, _("Time for one attempt, in seconds; not set: none."), nullable=True),
+            named("rate_limit", _("Name of its rate limit; not set: none.")),
+            named("bulkhead", _("Name of its bulkhead; not set: none.")),
+            named("retry", _("Name of its retry; not set: none.")),
+            named("breaker", _("Name of its circuit breaker; not set: none.")),
         ),
     )
 )
@@ -150,12 +157,12 @@ OVERRIDES: Final = register(
     Section(
         "overrides",
         keyed=True,
-        help="Limits of single keys for a time; each ends by itself.",
+        help=_("Limits of single keys for a time; each ends by itself."),
         params=(
-            Param("rule", "text", None, min=1, max=100, check=name_text, help="Name of the rate limit."),
-            Param("key", "text", None, min=1, max=200, help="The key, as callers name it."),
-            Param("limit", "int", None, min=1, max=MAX_LIMIT, help="Calls admitted in one period, instead of the rule's."),
-            Param("until", "moment", None, help="When it ends."),
+            Param("rule", "text", None, min=1, max=100, check=name_text, help=_("Name of the rate limit.")),
+            Param("key", "text", None, min=1, max=200, help=_("The key, as callers name it.")),
+            Param("limit", "int", None, min=1, max=MAX_LIMIT, help=_("Calls admitted in one period, instead of the rule's.")),
+            Param("until", "moment", None, help=_("When it ends.")),
         ),
         check=_override,
     )
@@ -171,15 +178,17 @@ MAINTENANCE: Final = register(
     Section(
         "maintenance",
         keyed=False,
-        help="The maintenance switch.",
+        help=_("The maintenance switch."),
         check=_maintenance,
         params=(
-            Param("mode", "choice", "off", choices=MODES, help="off; read_only refuses writes; full refuses everything."),
-            Param("reason", "text", "", help="What everybody is told."),
-            Param("until", "moment", None, nullable=True, help="When it ends by itself; not set: when somebody ends it."),
-            Param("allow", "texts", (), max=64, check=network_text, help="Addresses and networks that go on as usual."),
-            Param("paths", "texts", (), max=500, check=path_text, help="Only paths that begin so; none and no permission: all."),
-            Param("permissions", "texts", (), max=255, help="Only these permissions; a * at the end stands for any rest."),
+            Param("mode", "choice", "off", choices=MODES, help=_("off; read_only refuses writes; full refuses everything.")),
+            Param("reason", "text", "", help=_("What everybody is told.")),
+            Param("until", "moment", None, nullable=True, help=_("When it ends by itself; not set: when somebody ends it.")),
+            Param("allow", "texts", (), max=64, check=network_text, help=_("Addresses and networks that go on as usual.")),
+            Param(
+                "paths", "texts", (), max=500, check=path_text, help=_("Only paths that begin so; none and no permission: all.")
+            ),
+            Param("permissions", "texts", (), max=255, help=_("Only these permissions; a * at the end stands for any rest.")),
         ),
     )
 )

@@ -10,7 +10,7 @@ from typing import Any, Final
 from django.db.models import QuerySet
 
 from controlplane.models import ConfigRevision
-from controlplane.services.following import announce, make_follower, start_following, stop_following
+from controlplane.services.following import announce, make_follower
 from controlplane.services.rights import CONFIG_CHANGE, CONFIG_PAGE, CONFIG_VIEW, control_realm, require
 from permissions.errors import Conflict, Invalid, NotFound, Problem
 from permissions.writing import Actor, Write, run_write
@@ -24,6 +24,7 @@ __all__ = [
     "Changed",
     "Stale",
     "active",
+    "as_rolled_back",
     "config_rollback",
     "difference",
     "editable",
@@ -32,8 +33,6 @@ __all__ = [
     "make_follower",
     "section_change",
     "section_problems",
-    "start_following",
-    "stop_following",
     "values_of",
 ]
 
@@ -107,6 +106,12 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any], path: str = 
 
 def _plain(value: object) -> Any:
     return None if value is _ABSENT else value
+
+
+def as_rolled_back(now: ConfigRevision | None, then: ConfigRevision) -> Sections:
+    """All of `then` but the switch: going back to old limits must not switch the site off, or on again."""
+    kept = {} if now is None else {k: v for k, v in now.sections.items() if k == MAINTENANCE}
+    return {**{k: v for k, v in then.sections.items() if k != MAINTENANCE}, **kept}
 
 
 def section_problems(*, actor: Actor, section: str, values: object) -> tuple[list[Problem], tuple[Change, ...]]:
@@ -202,9 +207,7 @@ def config_rollback(
         if then is None:
             raise NotFound(f"there is no version {version}")
         if section is None:
-            # Going back to old limits must not switch the site off, or on again.
-            kept = {} if now is None else {k: v for k, v in now.sections.items() if k == MAINTENANCE}
-            return {**{k: v for k, v in then.sections.items() if k != MAINTENANCE}, **kept}, version
+            return as_rolled_back(now, then), version
         return _with(now, section, values_of(section, then)), version
 
     return _written(

@@ -1,4 +1,4 @@
-"""This process's follower: its sources, its key, its start and stop."""
+"""This process's follower: its sources and its key; and telling the others what was written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import hmac
 import logging
-import threading
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,8 +23,6 @@ from resilience.storage.base import default_store
 log = logging.getLogger(__name__)
 
 FILE: Final = "config.json"
-_lock: Final = threading.Lock()
-_started: Follower | None = None
 
 
 def keys() -> tuple[bytes, ...]:
@@ -43,24 +40,8 @@ def rows() -> tuple[int, int, dict[str, Any]] | None:
 
 
 def make_follower(**options: Any) -> Follower:
+    """Not started yet: `resilience.registry.start` does, once a process, when it begins to serve."""
     return config_sources.follower(default_store(), keys(), rows=rows, file=Path(settings.VAR) / FILE, **options)
-
-
-def start_following() -> None:
-    """Once a process, when it begins to serve."""
-    global _started  # noqa: PLW0603 - one a process
-    with _lock:
-        if _started is None:
-            _started = make_follower()
-            _started.start()
-
-
-def stop_following() -> None:
-    global _started
-    with _lock:
-        follower, _started = _started, None
-    if follower is not None:
-        follower.stop()
 
 
 def announce(snapshot: Snapshot) -> bool:

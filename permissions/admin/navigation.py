@@ -19,6 +19,7 @@ GROUPS: Final[Sequence[tuple[Any, str, tuple[str, ...]]]] = (
     (_("People"), "people", ("Subject", "Team", "User")),
     (_("Resources"), "resources", ("Resource",)),
     (_("Realm and keys"), "realm", ("Realm", "ApiKey")),
+    (_("Operation"), "operation", ("ConfigRevision",)),
     (_("History"), "history", ("AuditEvent",)),
 )
 ICONS: Final = {
@@ -32,6 +33,7 @@ ICONS: Final = {
     "Resource": "account_tree",
     "Realm": "public",
     "ApiKey": "vpn_key",
+    "ConfigRevision": "tune",
     "AuditEvent": "history",
     "Revision": "timeline",
 }
@@ -47,6 +49,7 @@ ABOUT: Final = {
     "Resource": _("The tree that bindings hang on"),
     "Realm": _("One tenant with its own law"),
     "ApiKey": _("Services that ask, or manage"),
+    "ConfigRevision": _("Limits, breakers and the maintenance switch, live"),
     "AuditEvent": _("Who changed what, and why"),
     "Revision": _("Each change of this realm, in order"),
 }

@@ -12,7 +12,7 @@ from resilience import config, maintenance
 from tests.permissions.api.world import Cast, refused
 
 pytestmark = pytest.mark.both_databases
-OFF = {"mode": "off", "reason": "", "until": None, "allow": [], "paths": [], "permissions": []}
+OFF: dict[str, Any] = {"mode": "off", "reason": "", "until": None, "allow": [], "paths": [], "permissions": []}
 
 
 def test_it_is_off_at_first(cast: Cast) -> None:
@@ -134,7 +134,13 @@ def test_a_shell_switches_through_the_rows(cast: Cast, django_capture_on_commit_
 def test_the_switch_is_never_behind_itself(cast: Cast, django_capture_on_commit_callbacks: Any) -> None:
     with django_capture_on_commit_callbacks(execute=True):
         cast.bob.put("maintenance", {"mode": "full", "reason": "x"})
-    never = ("/api/v1/maintenance", "/api/v1/system/config/limiters", "/admin/", "/admin/login/", "/static/x.css")
+    never: tuple[str, ...] = (
+        "/api/v1/maintenance",
+        "/api/v1/system/config/limiters",
+        "/admin/",
+        "/admin/login/",
+        "/static/x.css",
+    )
     never += ("/healthz", "/readyz", "/metrics", "/i18n/setlang/")
     assert [path for path in never if maintenance.active(path=path, write=True) is not None] == []
     assert maintenance.active(permission="permsite.config:view") is None

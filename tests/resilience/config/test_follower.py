@@ -163,7 +163,7 @@ def test_the_applied_snapshot_cannot_be_changed(world: World) -> None:
     world.redis.put(snapshot(1))
     world.follower.poll()
     with pytest.raises(TypeError):
-        world.live.current().sections["limiters"]["login"]["limit"] = 9  # type: ignore[index]
+        world.live.current().sections["limiters"]["login"]["limit"] = 9
     with pytest.raises(TypeError):
         world.live.current().sections["limiters"] = {}  # type: ignore[index]
 

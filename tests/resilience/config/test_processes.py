@@ -22,8 +22,8 @@ pytestmark = pytest.mark.timeout(180)
 ROUNDS = 4
 
 
-def snapshot(version: int, limit: int | None = None, **more: Any) -> Snapshot:
-    return Snapshot(1, version, {"limiters": {"login": {"limit": limit or version}}, **more})
+def snapshot(version: int, limit: int | None = None, maintenance: Any = None) -> Snapshot:
+    return Snapshot(1, version, {"limiters": {"login": {"limit": limit or version}}, "maintenance": maintenance or {}})
 
 
 class Site:
@@ -160,8 +160,8 @@ def test_a_wiped_server_gets_its_projection_back_within_five_seconds(site: Site,
 @pytest.mark.chaos
 def test_without_a_server_rows_and_file_are_enough_and_its_return_is_noticed(tmp_path: Path) -> None:
     rows, file = tmp_path / "rows.json", tmp_path / "config.json"
-    switched = {"maintenance": {"mode": "full", "reason": "moving"}}
-    FileSource(file, KEYS).put(snapshot(2, **switched))
+    switched = {"mode": "full", "reason": "moving"}
+    FileSource(file, KEYS).put(snapshot(2, maintenance=switched))
     with Launcher() as launcher:
         server = launcher.redis()
         site = Site(server.url, "")
@@ -172,7 +172,7 @@ def test_without_a_server_rows_and_file_are_enough_and_its_return_is_noticed(tmp
         with running(count=1, **site.given(file=str(file))) as [alone]:
             alone.wait("applied", version=2, maintenance="full")
         # Rows are newer, and go on being read while there is no server.
-        write_rows(rows, snapshot(3, **switched))
+        write_rows(rows, snapshot(3, maintenance=switched))
         with running(**site.given(rows=str(rows), file=str(file))) as processes:
             for one in processes:
                 one.wait("applied", version=3, maintenance="full")

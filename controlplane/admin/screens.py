@@ -1,0 +1,192 @@
+"""The screens beside the list of versions: a section, one entry of it, the maintenance switch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+
+from controlplane.admin.base import (
+    TITLES,
+    missing,
+    reason_of,
+    request_id_of,
+    show_refusal,
+    tabs,
+    typed_version,
+    url,
+)
+from controlplane.admin.base import may as may_do
+from controlplane.admin.forms import NameForm, ParamsForm
+from controlplane.services import config as service
+from controlplane.services import maintenance as switch
+from controlplane.services.rights import CONFIG_CHANGE, CONFIG_PAGE, CONFIG_VIEW, MAINTENANCE_PAGE, OPERATE, VIEW
+from permissions.admin.asker import actor_of
+from permissions.errors import NotFound, Refused
+from resilience import params
+
+if TYPE_CHECKING:
+    from controlplane.admin.revisions import ConfigRevisionAdmin
+
+
+class Screens:
+    """Mixed into the ModelAdmin, which gives the site and the model."""
+
+    def page(self, request: HttpRequest, template: str, active: str, title: Any, **more: Any) -> HttpResponse:
+        admin: ConfigRevisionAdmin = self  # type: ignore[assignment]  # the class it is mixed into
+        context = {
+            **admin.admin_site.each_context(request),
+            "title": title,
+            "opts": admin.opts,
+            "media": admin.media,
+            "page_tabs": tabs(request, active),
+            "change_reason": request.POST.get("change_reason", ""),
+            **more,
+        }
+        return TemplateResponse(request, f"controlplane/admin/{template}.html", context)
+
+    # A section
+    def section_view(self, request: HttpRequest, section: str) -> HttpResponse:
+        declared = self._declared(request, section)
+        revision = service.active()
+        form = NameForm(request.GET if "name" in request.GET else None)
+        if form.is_bound and form.is_valid():
+            return HttpResponseRedirect(url("entry", section, form.cleaned_data["name"]))
+        values = service.values_of(section, revision)
+        rows = [(name, url("entry", section, name), sorted(values[name].items())) for name in sorted(values)]
+        return self.page(
+            request,
+            "section",
+            section,
+            TITLES.get(section, section),
+            section=section,
+            about=_(declared.help),
+            rows=rows,
+            form=form,
+            missing=missing(request, CONFIG_CHANGE, CONFIG_PAGE),
+        )
+
+    def entry_view(self, request: HttpRequest, section: str, name: str) -> HttpResponse:
+        declared = self._declared(request, section)
+        try:
+            params.name_text(name)
+        except params.Mistake:
+            raise Http404 from None
+        revision = service.active()
+        version = 0 if revision is None else revision.version
+        values = service.values_of(section, revision)
+        posted = request.method == "POST"
+        form = ParamsForm(declared, request.POST if posted else None, values.get(name))
+        if posted:
+            if not may_do(request, CONFIG_CHANGE, CONFIG_PAGE):
+                raise PermissionDenied
+            others = {key: value for key, value in values.items() if key != name}
+            if "remove" in request.POST:
+                form = ParamsForm(declared, None, values.get(name))
+                form.full_clean()
+                wanted: dict[str, Any] | None = others
+            else:
+                wanted = {**others, name: form.entry()} if form.is_valid() else None
+            done = None if wanted is None else self._written(request, form, section, name, wanted)
+            if done is not None:
+                return done
+        return self.page(
+            request,
+            "entry",
+            section,
+            name,
+            section=section,
+            section_title=TITLES.get(section, section),
+            name=name,
+            form=form,
+            version=version,
+            back=url("section", section),
+            exists=name in values,
+            missing=missing(request, CONFIG_CHANGE, CONFIG_PAGE),
+        )
+
+    def _written(
+        self, request: HttpRequest, form: ParamsForm, section: str, name: str, wanted: dict[str, Any]
+    ) -> HttpResponse | None:
+        """None: refused, and the form says why."""
+        try:
+            done = service.section_change(
+                actor=actor_of(request),
+                section=section,
+                values=wanted,
+                expected=typed_version(request),
+                reason=reason_of(request),
+                request_id=request_id_of(request),
+            )
+        except Refused as error:
+            if form.is_bound:
+                show_refusal(form, error, f"{section}.{name}")
+            else:
+                messages.error(request, error.detail)
+            return None
+        tell(request, done)
+        return HttpResponseRedirect(url("section", section))
+
+    def _declared(self, request: HttpRequest, section: str) -> params.Section:
+        if not may_do(request, CONFIG_VIEW, CONFIG_PAGE):
+            raise PermissionDenied
+        try:
+            return service.known(section)
+        except NotFound:
+            raise Http404 from None
+
+    # The switch
+    def maintenance_view(self, request: HttpRequest) -> HttpResponse:
+        if not may_do(request, VIEW, MAINTENANCE_PAGE):
+            raise PermissionDenied
+        status, revision = switch.maintenance_status(actor=actor_of(request))
+        form = ParamsForm(params.section_of(switch.SECTION), request.POST if _sets(request) else None, status.as_values())
+        if request.method == "POST":
+            if not may_do(request, OPERATE, MAINTENANCE_PAGE):
+                raise PermissionDenied
+            wanted = {"mode": "off"} if "end" in request.POST else form.entry() if form.is_valid() else None
+            try:
+                if wanted is not None:
+                    done = switch.maintenance_set(
+                        actor=actor_of(request),
+                        values=wanted,
+                        expected=typed_version(request),
+                        reason=reason_of(request),
+                        request_id=request_id_of(request),
+                    )
+                    tell(request, done)
+                    return HttpResponseRedirect(url("maintenance"))
+            except Refused as error:
+                if form.is_bound:
+                    show_refusal(form, error, switch.SECTION)
+                else:
+                    messages.error(request, error.detail)
+        return self.page(
+            request,
+            "maintenance",
+            switch.SECTION,
+            _("Maintenance"),
+            status=status,
+            until=None if status.until is None else params.moment_of(status.until),
+            form=form,
+            version=0 if revision is None else revision.version,
+            missing=missing(request, OPERATE, MAINTENANCE_PAGE),
+        )
+
+
+def _sets(request: HttpRequest) -> bool:
+    return request.method == "POST" and "end" not in request.POST
+
+
+def tell(request: HttpRequest, done: service.Changed) -> None:
+    """What was done, and whether the other processes were told at once."""
+    messages.success(request, _("Version %(version)s is in force.") % {"version": done.revision.version})
+    if done.announced is False:
+        messages.warning(request, _("The store could not be told: other processes follow within some seconds."))
+
+
+__all__ = ["Screens", "tell"]
