@@ -45,6 +45,26 @@ def no_retry(*, asynchronous: bool) -> Any:
     return redis.asyncio.retry.Retry(NoBackoff(), 0) if asynchronous else Retry(NoBackoff(), 0)
 
 
+class _Sentinel(redis.sentinel.Sentinel):
+    """Asked once in a while, when a connection to the master is made: so it keeps none of its own, which nobody would close."""
+
+    def discover_master(self, service_name: str) -> Any:
+        stock: Any = super()
+        try:
+            return stock.discover_master(service_name)
+        finally:
+            self.close()
+
+
+class _AsyncSentinel(redis.asyncio.sentinel.Sentinel):
+    async def discover_master(self, service_name: str) -> Any:
+        stock: Any = super()
+        try:
+            return await stock.discover_master(service_name)
+        finally:
+            await self.aclose()
+
+
 class WrongServerError(RedisConnectionError):
     """The server is not of the kind that its URL says, and no client could make up for it."""
 
@@ -79,11 +99,12 @@ class Maker:
     def _sentinel(self, *, asynchronous: bool) -> Any:
         address = self.address
         library: Any = redis.asyncio.sentinel if asynchronous else redis.sentinel
+        kind: Any = _AsyncSentinel if asynchronous else _Sentinel
         login = {"username": address.sentinel_username, "password": address.sentinel_password}
         own = {**self._options(), **login, "retry": no_retry(asynchronous=asynchronous), "ssl": address.tls}
         # A sentinel answers at once or not at all; without a bound a listener would wait for a frozen one for ever.
         own["socket_timeout"] = self._timeouts.connect_s
-        manager = library.Sentinel(address.hosts, sentinel_kwargs=own)
+        manager = kind(address.hosts, sentinel_kwargs=own)
         options = {**self._options(), "db": address.db, "retry": no_retry(asynchronous=asynchronous), "ssl": address.tls}
         return library.SentinelConnectionPool(address.service, manager, **options)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import multiprocessing
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -56,6 +59,22 @@ def cluster_proxy(lone_node: str) -> Iterator[Proxy]:
         node.config_set("cluster-announce-port", made.port)
         node.config_set("cluster-announce-ip", "127.0.0.1")
         yield made
+
+
+def forked(child: Callable[..., None]) -> list[Any]:
+    """What a forked child put into the queue that it is called with."""
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    process = context.Process(target=child, args=(answers,))
+    with warnings.catch_warnings():
+        # From 3.12 on a fork beside threads warns. That it is survived is what we test.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
+    process.join(20)
+    assert process.exitcode == 0
+    found = [answers.get(timeout=20) for _ in range(answers.qsize())]
+    answers.close()
+    return found
 
 
 def counted(name: str, *labels: str) -> float:

@@ -15,13 +15,13 @@ TLS = Path(__file__).resolve().parents[2] / "data" / "tls"
 
 
 class Proxy:
-    """Listens on 127.0.0.1 and passes everything on to `target`, a URL of one server.
+    """Listens on the loopback and passes everything on to `target`, a URL of one server.
 
     `is_mute`: replies are swallowed while requests still arrive. `accepted`: connections so far. `tls`: it speaks TLS with the
     certificate of tests/data/tls, whatever the server does.
     """
 
-    def __init__(self, target: str, *, tls: bool = False) -> None:
+    def __init__(self, target: str, *, tls: bool = False, host: str = "127.0.0.1") -> None:
         self._target: Address = parse(target)
         self._context: ssl.SSLContext | None = None
         if tls:
@@ -31,7 +31,7 @@ class Proxy:
         self.garbage = b""
         self.accepted = 0
         self._lines: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, name="proxy", daemon=True)
         self._thread.start()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import queue
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -16,7 +16,7 @@ from resilience.bus import Bus, LocalBus
 from resilience.errors import StorageAuthError, StorageTimeout, StorageUnavailable
 from resilience.redis_bus import RedisBus
 from resilience.redis_client import node_client, parse
-from tests.resilience.clients.conftest import counted
+from tests.resilience.clients.conftest import counted, forked
 from tests.resilience.clients.proxies import Proxy
 
 SOON_S = 20  # until a test gives up; nothing waits so long unless it is broken
@@ -269,7 +269,7 @@ def test_a_forked_child_listens_anew_with_a_thread_of_its_own(bus, key_prefix):
     heard = Listening(bus, f"{key_prefix}a")
     other = RedisBus(bus._nodes.address)
 
-    def child(answers) -> None:
+    def child(answers: Any) -> None:
         begun = threading.Event()
         mine: queue.Queue[bytes] = queue.Queue()
         bus.on_reconnect(begun.set)
@@ -278,12 +278,7 @@ def test_a_forked_child_listens_anew_with_a_thread_of_its_own(bus, key_prefix):
         bus.publish(f"{key_prefix}a", "from the child")
         answers.put(mine.get(timeout=SOON_S))
 
-    context = multiprocessing.get_context("fork")
-    answers = context.SimpleQueue()
-    process = context.Process(target=child, args=(answers,))
-    process.start()
-    process.join(SOON_S)
-    assert process.exitcode == 0 and answers.get() is True and answers.get() == b"from the child"
+    assert forked(child) == [True, b"from the child"]
     assert heard.next() == b"from the child"
     other.publish(f"{key_prefix}a", "still")
     assert heard.next() == b"still"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-import multiprocessing
 import os
 import socket
+from typing import Any
 
 import pytest
 import redis
@@ -16,7 +16,7 @@ import redis.asyncio
 from permsite.launcher import Launcher
 from resilience import connections, redis_client
 from resilience.redis_client import AsyncClient, Client, is_cluster, new_connection, node_client, parse
-from tests.resilience.clients.conftest import counted
+from tests.resilience.clients.conftest import counted, forked
 from tests.resilience.clients.proxies import Proxy
 
 pytestmark = pytest.mark.cluster
@@ -316,21 +316,14 @@ def test_a_blocking_call_on_an_event_loop_is_counted_and_told_once(valkey_url, m
 def test_a_forked_child_has_connections_of_its_own(url, key_prefix):
     with redis_client.redis_client(url) as client:
         client.set(f"{key_prefix}a", "parent")
-        if not client.is_cluster():
-            mine = client.client_id()
+        mine = client.client_id() if not client.is_cluster() else None
 
-        def child(answers):
+        def child(answers: Any) -> None:
             answers.put(client._native is None)
             answers.put(client.get(f"{key_prefix}a"))
-            answers.put(client.client_id() if not client.is_cluster() else -1)
+            answers.put(client.client_id() if mine is not None else "another")
 
-        context = multiprocessing.get_context("fork")
-        answers = context.SimpleQueue()
-        process = context.Process(target=child, args=(answers,))
-        process.start()
-        process.join(20)
-        assert process.exitcode == 0
-        assert answers.get() is True and answers.get() == b"parent"
-        assert answers.get() != (mine if not client.is_cluster() else 0)
+        was_dropped, value, own = forked(child)
+        assert was_dropped and value == b"parent" and own != mine
         assert client.get(f"{key_prefix}a") == b"parent"
         assert isinstance(client, Client)
