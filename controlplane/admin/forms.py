@@ -44,9 +44,17 @@ def field_of(param: Param, *, blank: bool = True) -> forms.Field:
 
 def help_of(param: Param) -> Any:
     text: Any = gettext_lazy(param.help)
-    bounds = params.bounds(param) if param.type in ("int", "float") else ""
+    bounds = bounds_of(param) if param.type in ("int", "float") else ""
     extra = format_lazy("{} {}", text, format_lazy("({})", bounds)) if bounds else text
     return format_lazy("{} {}", extra, gettext_lazy("One a line.")) if param.type == "texts" else extra
+
+
+def bounds_of(param: Param) -> str:
+    """In signs, which every language reads."""
+    least, most = (None if bound is None else params.number_text(bound) for bound in (param.min, param.max))
+    if least is not None and most is not None:
+        return f"{least} – {most}"
+    return f"≥ {least}" if least is not None else f"≤ {most}" if most is not None else ""
 
 
 def default_text(param: Param) -> str:
