@@ -70,8 +70,8 @@ class SimpleRateThrottle(throttling.SimpleRateThrottle):
     """DRF's throttle by `rate` or `scope`, exact: DRF reads a list from the cache, appends and writes it back, so calls that meet
     lose each other's entries.
 
-    Rates up to 1,000 count as DRF does, every call in any period (sliding_log); higher ones by sliding_window. State lies in the
-    limiter's store, not in Django's cache: clearing that resets nothing.
+    Rates up to 1,000 count as DRF does, every call in any period (sliding_log); higher ones by sliding_window. Retry-After is
+    DRF's, to the second. State lies in the limiter's store, not in Django's cache: clearing that resets nothing.
     """
 
     verdict: Verdict | None = None
@@ -91,7 +91,7 @@ class SimpleRateThrottle(throttling.SimpleRateThrottle):
             return self.throttle_failure()
         limiter = self._limiter()
         self.verdict = limiter.acquire(self.key)
-        _note(request, headers.decided(limiter, self.key, self.verdict))
+        _note(request, headers.decided(limiter, self.key, self.verdict, is_exact=True))
         return self.throttle_success() if self.verdict.allowed else self.throttle_failure()
 
     def throttle_success(self) -> bool:

@@ -57,6 +57,7 @@ class Decision(NamedTuple):
     rule: str
     period_s: float
     verdict: Answer
+    is_exact: bool = False  # Retry-After without its tenth: for what stands in for a limit whose clients know the exact figure
 
     @property
     def wait_s(self) -> int | None:
@@ -65,10 +66,10 @@ class Decision(NamedTuple):
         return None if math.isinf(seconds) else min(max(0, math.ceil(seconds)), MAX_INTEGER)
 
 
-def decided(limiter: RateLimiter, key: str, verdict: Answer) -> list[Decision]:
+def decided(limiter: RateLimiter, key: str, verdict: Answer, *, is_exact: bool = False) -> list[Decision]:
     """What may be said of a verdict: nothing of a rule on trial, which must not change what its callers do."""
     core = limiter.core
-    return [] if core.is_on_trial(key) else [Decision(core.name, core.options.period_s, verdict)]
+    return [] if core.is_on_trial(key) else [Decision(core.name, core.options.period_s, verdict, is_exact)]
 
 
 def fields(decisions: Iterable[Decision], *, legacy: bool = False, jitter: random.Random | None = None) -> Fields:
@@ -91,11 +92,12 @@ def fields(decisions: Iterable[Decision], *, legacy: bool = False, jitter: rando
         ]
         if first.wait_s is not None:
             found.append(("X-RateLimit-Reset", str(first.wait_s)))
-    refused = [decision.wait_s for decision in tightest if not decision.verdict.allowed]
-    known = [seconds for seconds in refused if seconds is not None]
+    refused = [decision for decision in tightest if not decision.verdict.allowed]
+    waits = [decision.wait_s for decision in refused if decision.wait_s is not None]
     # What will never be granted has no time to come again.
-    if refused and len(known) == len(refused):
-        found.append(("Retry-After", retry_after(max(known), jitter)))
+    if refused and len(waits) == len(refused):
+        is_exact = all(decision.is_exact for decision in refused)
+        found.append(("Retry-After", str(max(1, *waits)) if is_exact else retry_after(max(waits), jitter)))
     return found
 
 
