@@ -49,6 +49,13 @@ class Reference:
 
     stamp = 0
 
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """As if never used."""
+        raise NotImplementedError
+
     def answer(self, now: int, rule: Rule, n: int, *, take: bool) -> tuple[int, int, int, int]:
         now = max(now, self.stamp)
         admitted = self.admits(now, rule, n)
@@ -68,12 +75,14 @@ class Reference:
     def charge(self, at: int, rule: Rule, n: int) -> None:
         raise NotImplementedError
 
-    def give(self, now: int, rule: Rule, n: int) -> None:
+    def give(self, now: int, rule: Rule, n: int, *marks: int) -> None:
+        """Takes n back. `marks`: what the reply to their grant ended with, and the period for those that count by it."""
         raise NotImplementedError
 
 
 class Gcra(Reference):
-    def __init__(self) -> None:
+    def clear(self) -> None:
+        self.stamp = 0
         self.debt = Fraction(0)  # tokens
         self.rate: Fraction | None = None
 
@@ -93,15 +102,16 @@ class Gcra(Reference):
     def charge(self, at: int, rule: Rule, n: int) -> None:
         self.debt, self.rate, self.stamp = self.owed(at, rule) + n, rule.rate, at
 
-    def give(self, now: int, rule: Rule, n: int) -> None:
+    def give(self, now: int, rule: Rule, n: int, *marks: int) -> None:
         now = max(now, self.stamp)
-        self.debt, self.rate, self.stamp = max(Fraction(0), self.owed(now, rule) - n), rule.rate, now
-        if not self.debt:
-            self.__init__()
+        if self.owed(now, rule):
+            self.debt, self.rate, self.stamp = max(Fraction(0), self.owed(now, rule) - n), rule.rate, now
+            if not self.debt:
+                self.clear()
 
 
 class TokenBucket(Reference):
-    def __init__(self) -> None:
+    def clear(self) -> None:
         self.level: Fraction | None = None  # None: full
         self.full_at = 0
         self.stamp = 0
@@ -122,7 +132,7 @@ class TokenBucket(Reference):
         self.level, self.stamp = self.filled(at, rule) - n, at
         self.full_at = at + ceil((rule.burst - self.level) / rule.rate)
 
-    def give(self, now: int, rule: Rule, n: int) -> None:
+    def give(self, now: int, rule: Rule, n: int, *marks: int) -> None:
         now = max(now, self.stamp)
         level = self.filled(now, rule)
         if level == rule.burst:
@@ -130,11 +140,11 @@ class TokenBucket(Reference):
         self.level, self.stamp = min(Fraction(rule.burst), level + n), now
         self.full_at = now + ceil((rule.burst - self.level) / rule.rate)
         if self.level == rule.burst:
-            self.__init__()
+            self.clear()
 
 
 class FixedWindow(Reference):
-    def __init__(self) -> None:
+    def clear(self) -> None:
         self.start = self.stamp = 0
         self.count = 0
         self.ends = 0  # as it was told when the window began, or sooner
@@ -158,16 +168,16 @@ class FixedWindow(Reference):
             self.count, self.ends = 0, self.start + rule.period
         self.count, self.ends = self.count + n, self.end(rule)
 
-    def give(self, now: int, rule: Rule, n: int, window: int = 0) -> None:
+    def give(self, now: int, rule: Rule, n: int, *marks: int) -> None:
         now = max(now, self.stamp)
-        if self.counted(now, rule) and window == self.start:
+        if self.counted(now, rule) and marks == (self.start,):
             self.count, self.ends = max(0, self.count - n), self.end(rule)
             if not self.count:
-                self.__init__()
+                self.clear()
 
 
 class SlidingLog(Reference):
-    def __init__(self) -> None:
+    def clear(self) -> None:
         self.calls: list[tuple[int, int]] = []  # stamp, period when written
 
     @property
@@ -189,9 +199,20 @@ class SlidingLog(Reference):
         live = len(self.live(at, rule))
         self.calls = self.calls[len(self.calls) - live :] + [(at, rule.period)] * n
 
+    def give(self, now: int, rule: Rule, n: int, *marks: int) -> None:
+        stamp, _, of = marks
+        now = max(now, self.stamp)
+        if stamp not in self.live(now, rule):
+            return
+        for _ in range(n):
+            if (stamp, of) in self.calls:
+                self.calls.remove((stamp, of))
+        if self.calls and now >= sum(self.calls[-1]):
+            self.clear()
+
 
 class SlidingWindow(Reference):
-    def __init__(self) -> None:
+    def clear(self) -> None:
         self.calls: list[tuple[int, int]] = []  # period index, calls in it: this one and the one before
         self.period = 0
         self.stamp = 0
@@ -221,6 +242,15 @@ class SlidingWindow(Reference):
         count, before = self.counts(at, rule)
         index = at // rule.period
         self.calls, self.period, self.stamp = [(index - 1, before), (index, count + n)], rule.period, at
+
+    def give(self, now: int, rule: Rule, n: int, *marks: int) -> None:
+        index, of = marks
+        now = max(now, self.stamp)
+        if not self.calls or now >= (self.calls[-1][0] + 2) * self.period or of != self.period:
+            return
+        self.calls = [(i, max(0, calls - n) if i == index else calls) for i, calls in self.calls]
+        if not any(calls for _, calls in self.calls):
+            self.clear()
 
 
 REFERENCES = {

@@ -15,7 +15,11 @@ pytestmark = pytest.mark.parametrize("algorithm", sorted(LIMITERS))
 
 def disagreements(algorithm: str, seed: int, *, changing: float, verbs: str, expiring: bool, number: int = 250) -> None:
     law = import_module(f"resilience.laws.{algorithm}").law
-    walk, db, reference = Walk(algorithm, seed, changing=changing, verbs=verbs, back=not expiring), Cupboard(), REFERENCES[algorithm]()
+    walk, db, reference = (
+        Walk(algorithm, seed, changing=changing, verbs=verbs, back=not expiring),
+        Cupboard(),
+        REFERENCES[algorithm](),
+    )
     admitted = refused = 0
     for step in walk.steps(number):
         db.now = step.now
@@ -23,7 +27,7 @@ def disagreements(algorithm: str, seed: int, *, changing: float, verbs: str, exp
             db.expire()
         reply = law(db, ["k"], arguments(algorithm, step.verb, step.n, step.rule, step.marks), step.now)
         if step.verb == "give":
-            reference.give(step.now, step.rule, step.n, *step.marks)  # type: ignore[call-arg]
+            reference.give(step.now, step.rule, step.n, *step.marks)
         else:
             expected = reference.answer(step.now, step.rule, step.n, take=step.verb == "take")
             assert (int(bool(reply[0])), *reply[1:4]) == expected, (step, reply)
@@ -34,16 +38,16 @@ def disagreements(algorithm: str, seed: int, *, changing: float, verbs: str, exp
     assert refused > number / 50
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_under_one_rule(algorithm, seed):
-    disagreements(algorithm, seed, changing=0, verbs="take take peek", expiring=False)
+    disagreements(algorithm, seed, changing=0, verbs="take take take peek give", expiring=False)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_under_changing_rules(algorithm, seed):
-    disagreements(algorithm, seed, changing=0.15, verbs="take take peek", expiring=False)
+    disagreements(algorithm, seed, changing=0.15, verbs="take take take peek give", expiring=False)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_whether_a_key_that_has_run_out_is_still_there_or_not(algorithm, seed):
-    disagreements(algorithm, seed, changing=0.15, verbs="take take peek", expiring=True)
+    disagreements(algorithm, seed, changing=0.15, verbs="take take take peek give", expiring=True)
