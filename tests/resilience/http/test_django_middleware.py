@@ -20,7 +20,7 @@ from rest_framework.views import APIView
 
 from resilience import FakeClock, Fallback, MemoryStore, RateLimiter
 from resilience.drf import AnonRateThrottle, RateLimitMiddleware, RateLimitThrottle, forget_limiters
-from resilience.errors import BulkheadFull, CircuitOpen, MaintenanceMode, RateLimited
+from resilience.errors import BulkheadFull, CircuitOpen, MaintenanceMode
 from resilience.storage import use_default
 
 RULES: dict[str, RateLimiter] = {}
