@@ -78,7 +78,10 @@ class Control:
 
     @property
     def state(self) -> str:  # not State: a type checker would hold two readings of it for one
-        """closed, open, half_open, forced_open or forced_closed: what the next call would meet. Asks the store only where nothing is known here, or every call asks."""
+        """closed, open, half_open, forced_open or forced_closed: what the next call would meet.
+
+        Asks the store only where nothing is known here, or where every call asks.
+        """
         view = self._known()
         forced = view.forced(self._now())
         if forced:

@@ -33,8 +33,9 @@ class Outbox:
 
     def __init__(self, core: Core) -> None:
         self.dirty = False
-        self.refresh_wanted = False
         self._core = core
+        self._look_wanted = False
+        self._pressing = False
         self._owed: list[Owed] = []
         self._idle_polls = 0
         self._polled = False
@@ -52,6 +53,7 @@ class Outbox:
     def _send_for(self, delay_s: float) -> None:
         core = self._core
         if not core.clock.stamp_us() or (delay_s <= 0 and on_a_loop()):
+            self._pressing = True
             REPORTER.wake(core, delay_s)
         elif delay_s > 0:
             # Under a test's clock it is told in the thread that moves it.
@@ -66,7 +68,7 @@ class Outbox:
 
     def look(self) -> None:
         """Somebody said that the shared state has changed."""
-        self.refresh_wanted = True
+        self._look_wanted = True
         REPORTER.wake(self._core, 0.0)
 
     def follow(self) -> None:
@@ -114,7 +116,7 @@ class Outbox:
             drive(self.flushing(poll=poll), store, core.name, core.clock.stamp_us)
 
     def flushing(self, *, poll: bool = False) -> Steps[None]:
-        for step, answer in self.errands(poll=poll):
+        for step, answer in self._errands(look=poll):
             sent = self._core.next_sent()
             try:
                 reply = yield step
@@ -124,9 +126,15 @@ class Outbox:
                 answer(reply, sent)
 
     def errands(self, *, poll: bool) -> list[tuple[Step, Answer]]:
+        """For the reporter. Under a test's clock it only looks: the rest is told when the test moves the time."""
+        tell = self._pressing or not self._core.clock.stamp_us()
+        self._pressing = False
+        return self._errands(look=poll, tell=tell)
+
+    def _errands(self, *, look: bool, tell: bool = True) -> list[tuple[Step, Answer]]:
         """What there is to tell and to ask, each with what takes the answer."""
         core = self._core
-        batch = self._take()
+        batch = self._take() if tell else None
         if core.now() < core.blind_until:
             # What was measured meanwhile is our own layer's, which has just been told.
             core.announce()
@@ -138,9 +146,9 @@ class Outbox:
         ]
         if batch is not None:
             errands.append((("breaker_report", batch), self._answered))
-        elif poll or self.refresh_wanted:
+        elif look or self._look_wanted:
             errands.append((("breaker_peek", (core.rules.window_us,)), self._answered))
-        self.refresh_wanted = False
+        self._look_wanted = False
         return errands
 
     def _take(self) -> Args | None:

@@ -65,7 +65,8 @@ class Solo:
         self._run("breaker_set", ("open", "", self.name, *AT_ONCE))
 
     def clear(self) -> None:
-        if not self.closed:
+        """Closed, its counts forgotten, under a new epoch."""
+        if self.view.epoch:
             self._run("breaker_set", ("closed", "", self.name, *AT_ONCE))
 
     def refresh(self, rules: Rules) -> Reply:

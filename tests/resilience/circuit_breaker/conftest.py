@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resilience import CircuitBreaker, FakeClock, MemoryStore, telemetry
+from resilience import CircuitBreaker, FakeClock, MemoryStore, RedisStore, telemetry
 from resilience.telemetry import Event
 
 
@@ -28,6 +28,22 @@ def make(clock: FakeClock, store: MemoryStore) -> Callable[..., CircuitBreaker]:
         return CircuitBreaker(name, **given)
 
     return made
+
+
+@pytest.fixture
+def fleet(valkey_url: str, key_prefix: str, clock: FakeClock) -> Iterator[Callable[..., list[CircuitBreaker]]]:
+    """Breakers of one name, each with a store of its own on one server, as so many processes have them."""
+    stores: list[RedisStore] = []
+
+    def made(number: int, name: str = "billing", **options: Any) -> list[CircuitBreaker]:
+        fresh = [RedisStore(valkey_url, prefix=key_prefix, timeout_s=5.0) for _ in range(number)]
+        stores.extend(fresh)
+        given: dict[str, Any] = {"clock": clock, "minimum_calls": 4, **options}
+        return [CircuitBreaker(name, store=store, **given) for store in fresh]
+
+    yield made
+    for store in stores:
+        store.close()
 
 
 @pytest.fixture
