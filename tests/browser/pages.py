@@ -20,6 +20,28 @@ def first(visit: Visit, noun: str, search: str = "") -> str:
     raise AssertionError(f"no {noun} for {search!r}")
 
 
+def operators_pages(visit: Visit) -> list[str]:
+    """The configuration's: its versions, of which one is made where there is none, each section, one entry, the switch."""
+    base = "/admin/controlplane/configrevision"
+    sections = ("limiters", "breakers", "bulkheads", "retries", "pipelines")
+    visit.go(f"{base}/")
+    if not visit.page.locator("#result_list").count():
+        visit.go(f"{base}/section/limiters/browser/")
+        visit.page.fill("#param_limit", "5")
+        visit.page.fill("#id_change_reason", "page")
+        visit.page.click("form.ps-form button[type=submit]")
+        visit.page.wait_for_load_state()
+        visit.go(f"{base}/")
+    version = visit.page.locator('#result_list a[href*="/change/"]').first.get_attribute("href") or ""
+    return [
+        f"{base}/",
+        version.split("?")[0],
+        f"{base}/maintenance/",
+        f"{base}/section/breakers/browser/",
+        *(f"{base}/section/{section}/" for section in sections),
+    ]
+
+
 def every_page(visit: Visit) -> list[str]:
     """The index, each list with its counts, each form, new and old, and the pages beside them."""
     pages = ["/admin/", f"{BASE}/resource/tree/", f"{BASE}/realm/switch/", "/admin/auth/user/", "/admin/password_change/"]
@@ -37,4 +59,4 @@ def every_page(visit: Visit) -> list[str]:
     pages += [f"{BASE}/subject/{subject}/{page}/" for page in ("effective", "check", "bindings", "history")]
     pages += [f"{BASE}/resource/{resource}/{page}/" for page in ("place", "bindings")]
     pages.append(f"{BASE}/realm/{first(visit, 'realm')}/revisions/")
-    return pages
+    return pages + operators_pages(visit)

@@ -31,6 +31,9 @@ ENGLISH = (
     "Search",
     "Delete",
     "Select",
+    "Version",
+    "Maintenance",
+    "seconds",
 )
 
 
