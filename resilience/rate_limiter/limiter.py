@@ -195,6 +195,14 @@ class RateLimiter:
     def options(self) -> Mapping[str, Any]:
         return MappingProxyType(self.core.options.mapping())
 
+    @property
+    def period_s(self) -> float:
+        return self.core.options.period_s
+
+    def is_on_trial(self, key: str) -> bool:
+        """Whether the rule only watches this key: it refuses nothing, and no header may speak of it."""
+        return self.core.is_on_trial(key)
+
     def configure(self, **changes: Any) -> None:
         """Changes options from the next call on; what each key has used stays. An error changes nothing."""
         with self._lock:
