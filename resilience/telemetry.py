@@ -200,7 +200,10 @@ def collect() -> dict[str, dict[Labels, float]]:
 def internal_error(component: str, stage: str, error: BaseException) -> None:
     """A fault of our own that a caller must not see: counted and logged, never raised."""
     count("resilience_internal_errors_total", component, stage)
-    log.error("%s failed at %s: %s", component, stage, type(error).__name__, exc_info=error)
+    try:
+        log.error("%s failed at %s: %s", component, stage, type(error).__name__, exc_info=error)
+    except Exception:  # noqa: BLE001, S110 - a handler that fails, or an exception that cannot be printed: it is counted already
+        pass
 
 
 def reset() -> None:
