@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from permsite.version import VERSION
+from resilience.operations import OPERATIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 APPS = ("permissions", "permsite", "resilience", "controlplane")
@@ -161,6 +162,32 @@ def test_the_import_contracts_hold() -> None:
     program = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+SCRIPTS = ROOT / "resilience" / "lua"
+LAWS = ROOT / "resilience" / "laws"
+KEYSPACE = {"__init__", "keyspace"}
+
+
+def test_every_script_has_its_law_and_its_row_and_every_law_its_script() -> None:
+    shared = {path.stem for path in SCRIPTS.glob("*prelude.lua")}
+    scripts = {path.stem for path in SCRIPTS.glob("*.lua")} - shared
+    assert scripts == set(OPERATIONS)
+    assert scripts <= {path.stem for path in LAWS.glob("*.py")}
+    for name in scripts:
+        head = (SCRIPTS / f"{name}.lua").read_text().split("\nlocal ")[0]
+        assert all(f"-- {word}" in head for word in ("KEYS", "ARGV", "RETURNS", "TTL", "LAW")), name
+
+
+@pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.lua")), ids=lambda path: path.stem)
+def test_a_script_keeps_the_rules_of_scripts(path: Path) -> None:
+    code = re.sub(r"--.*", "", path.read_text())
+    # A key made in the script would be in a slot that the cluster never looked at; a key without an end would stay for ever.
+    assert not re.search(r"redis\.p?call\('(?:KEYS|SCAN|FLUSH\w+|EVAL|SELECT)'", code)
+    for command in re.findall(r"redis\.p?call\('SET',([^\n]*)", code):
+        assert "'PX'" in command, f"{path.stem} sets a key without a time to live"
+    for argument in re.findall(r"redis\.p?call\('(?!PUBLISH|TIME)\w+',\s*([^,)]+)", code):
+        assert ".." not in argument, f"{path.stem} makes the key {argument} itself"
 
 
 def test_no_module_is_named_for_everything() -> None:

@@ -12,6 +12,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from permissions.authzen import metadata
 from permissions.engine import reasons
+from resilience import telemetry
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -47,6 +48,17 @@ def test_every_setting_is_documented_and_every_documented_setting_is_read() -> N
     read |= set(re.findall(r'environ\.get\("([A-Z_]+)"', (ROOT / "permsite/launcher.py").read_text()))
     assert read - documented == set(), "read, but not in docs/reference/settings.md"
     assert {name for name in documented if name not in source} == set(), "documented, but nothing reads it"
+
+
+@pytest.mark.parametrize(("page", "table"), [("events.md", telemetry.EVENTS), ("metrics.md", telemetry.METRICS)])
+def test_every_event_and_metric_is_documented_and_nothing_else(page: str, table: dict[str, object]) -> None:
+    assert {name for cell in first_column(REFERENCE / page) for name in quoted(cell)} == set(table)
+
+
+def test_every_mechanism_of_the_kit_has_its_page() -> None:
+    wanted = {"rate_limiter", "circuit_breaker", "bulkhead", "lock", "retry", "timeout", "fallback", "pipeline", "maintenance"}
+    wanted |= {"storage", "redis", "registry", "live_configuration", "protection"}
+    assert wanted <= {page.stem for page in (DOCS / "subsystems").glob("*.md")}
 
 
 def test_every_command_is_documented_and_every_documented_command_exists() -> None:
