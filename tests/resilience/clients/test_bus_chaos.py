@@ -32,7 +32,7 @@ def listened_to(cluster: Server, channel: str) -> dict[str, int]:
 
 def speak(speaker: RedisBus, channel: str, begun: float, until_s: float) -> list[tuple[float, bytes]]:
     """What was said, and when, in seconds since `begun`; what no node took is not among it."""
-    said = []
+    said: list[tuple[float, bytes]] = []
     while (at := time.monotonic() - begun) < until_s:
         message = f"{len(said)}-{at:.3f}".encode()
         try:
@@ -69,7 +69,7 @@ def test_the_death_of_the_node_listened_to_is_survived(own_cluster, how):
     assert late and said[0][0] < WITHIN_S
     speaker.publish("news", "the end")
     for listening in heard:
-        messages = []
+        messages: list[bytes] = []
         while not messages or messages[-1] != b"the end":
             messages.append(listening.next())
         missed = [message for message in late if message not in messages]

@@ -15,7 +15,7 @@ import redis.asyncio
 
 from permsite.launcher import Launcher
 from resilience import connections, redis_client
-from resilience.redis_client import AsyncClient, Client, is_cluster, new_connection, node_client, parse
+from resilience.redis_client import AsyncClient, Client, Role, is_cluster, new_connection, node_client, parse
 from tests.resilience.clients.conftest import counted, forked
 from tests.resilience.clients.proxies import Proxy
 
@@ -260,7 +260,8 @@ def test_a_connection_is_not_repaired_behind_our_back(proxy, valkey_url, key_pre
 
 
 def test_each_role_has_its_time_outs(proxy):
-    for role, read_s in {"decision": 0.08, "general": 1.0, "pubsub": None}.items():
+    expected: dict[Role, float | None] = {"decision": 0.08, "general": 1.0, "pubsub": None}
+    for role, read_s in expected.items():
         with redis_client.redis_client(proxy.url, role=role) as client:
             options = client.native().connection_pool.connection_kwargs
         assert options["socket_timeout"] == read_s and options["socket_connect_timeout"] in {0.08, 1.0}

@@ -48,9 +48,10 @@ def use(settings, prefix) -> Iterator[Use]:
 
 
 def del_connections() -> None:
-    for alias in list(caches.settings):
-        if hasattr(caches._connections, alias):
-            delattr(caches._connections, alias)
+    made: Any = caches
+    for alias in list(made.settings):
+        if hasattr(made._connections, alias):
+            delattr(made._connections, alias)
 
 
 class TestEveryStore:
