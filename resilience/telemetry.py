@@ -6,6 +6,7 @@ never wait for a listener's queue; what is lost is counted.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -200,10 +201,8 @@ def collect() -> dict[str, dict[Labels, float]]:
 def internal_error(component: str, stage: str, error: BaseException) -> None:
     """A fault of our own that a caller must not see: counted and logged, never raised."""
     count("resilience_internal_errors_total", component, stage)
-    try:
+    with contextlib.suppress(Exception):  # a handler that fails, or an exception that cannot be printed: it is counted already
         log.error("%s failed at %s: %s", component, stage, type(error).__name__, exc_info=error)
-    except Exception:  # noqa: BLE001, S110 - a handler that fails, or an exception that cannot be printed: it is counted already
-        pass
 
 
 def reset() -> None:
