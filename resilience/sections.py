@@ -10,7 +10,7 @@ from resilience.params import Mistake, Param, Section, name_text, network_text, 
 # Seconds. A shorter time is not a setting but an outage; 30 days is longer than any state here is worth keeping (chosen).
 MIN_S: Final = 0.001
 MONTH_S: Final = 2_592_000.0
-MAX_LIMIT: Final = 100_000_000
+MAX_LIMIT: Final = 90_000_000  # its square stays below 2^53, which scripts count exactly
 
 ALGORITHMS: Final = ("gcra", "fixed_window", "sliding_window", "sliding_log", "token_bucket")
 MODES: Final = ("off", "read_only", "full")
@@ -21,8 +21,10 @@ def _(text: str) -> str:
     return text
 
 
-def seconds(name: str, default: float | None, help: str, *, least: float = MIN_S, nullable: bool = False) -> Param:
-    return Param(name, "float", default, min=least, max=MONTH_S, help=help, nullable=nullable)
+def seconds(
+    name: str, default: float | None, help: str, *, least: float = MIN_S, most: float = MONTH_S, nullable: bool = False
+) -> Param:
+    return Param(name, "float", default, min=least, max=most, help=help, nullable=nullable)
 
 
 def named(name: str, help: str) -> Param:
@@ -76,6 +78,14 @@ LIMITERS: Final = register(
                 "coalesce", "bool", False, help=_("Calls for one key that wait for the store are asked for together. Only gcra.")
             ),
             Param("shadow", "bool", False, help=_("Count and report, but admit every call.")),
+            Param(
+                "enforced_percent",
+                "int",
+                100,
+                min=0,
+                max=100,
+                help=_("Percent of the keys that are refused in earnest, chosen by their hash; the others are in shadow."),
+            ),
         ),
     )
 )
@@ -105,7 +115,7 @@ BREAKERS: Final = register(
             Param("half_open_failures", "int", 1, min=1, max=10_000, help=_("Failed probes that open it again.")),
             seconds("probe_lease_s", 30.0, _("A probe whose end is never reported counts this long."), least=0.1),
             Param("quorum", "int", 2, min=1, max=10_000, help=_("Processes that must see failures before it opens for all.")),
-            seconds("flush_s", 0.1, _("How long results are gathered before they are reported, in seconds.")),
+            seconds("flush_s", 0.1, _("How long results are gathered before they are reported, in seconds."), most=60.0),
             Param("shadow", "bool", False, help=_("Count and report, but let every call through.")),
         ),
     )
@@ -133,6 +143,9 @@ RETRIES: Final = register(
             Param("attempts", "int", 3, min=1, max=100, help=_("Attempts altogether; 1 repeats nothing.")),
             seconds("base_s", 0.05, _("Upper bound of the first pause, in seconds; it doubles each time."), least=0.0),
             seconds("max_s", 2.0, _("Upper bound of any pause, in seconds."), least=0.0),
+            seconds(
+                "retry_after_max_s", 30.0, _("A server that asks for a longer pause is not asked again, in seconds."), least=0.0
+            ),
         ),
     )
 )
@@ -196,4 +209,4 @@ MAINTENANCE: Final = register(
 
 def declared() -> tuple[Section, ...]:
     """Those of this package; importing the module registers them."""
-    return LIMITERS, BREAKERS, BULKHEADS, RETRIES, PIPELINES, MAINTENANCE
+    return LIMITERS, BREAKERS, BULKHEADS, RETRIES, PIPELINES, OVERRIDES, MAINTENANCE

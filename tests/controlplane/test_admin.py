@@ -75,7 +75,7 @@ def test_a_form_makes_a_version_with_its_reason(desks: dict[str, Client]) -> Non
         ({"limit": "five"}, "must be a whole number, not a text"),
         ({"limit": "5.5"}, "must be a whole number, not a text"),
         ({"limit": "1_000"}, "must be a whole number, not a text"),
-        ({"limit": "0"}, "must be 1 to 100000000, not 0"),
+        ({"limit": "0"}, "must be 1 to 90000000, not 0"),
         ({"period_s": "nan"}, "must be a finite number, not nan"),
         ({"period_s": "1e999"}, "must be a finite number, not inf"),
         ({"limit": "9" * 30}, "is too large"),

@@ -29,7 +29,7 @@ def test_before_any_change_the_defaults_hold(cast: Cast) -> None:
     assert (answer.json["version"], answer.json["values"]) == (0, {})
     assert answer.headers["ETag"] == '"0"'
     limit = next(one for one in answer.json["parameters"] if one["name"] == "limit")
-    assert (limit["type"], limit["min"], limit["max"]) == ("int", 1, 100_000_000)
+    assert (limit["type"], limit["min"], limit["max"]) == ("int", 1, 90_000_000)
 
 
 def test_a_change_is_a_version_with_author_and_reason(cast: Cast) -> None:
@@ -101,7 +101,7 @@ def test_the_service_says_a_conflict_in_the_words_of_the_kit(cast: Cast) -> None
     [
         ("limiters", {"login": {"limit": True}}, "limiters.login.limit", "must be a whole number, not a boolean"),
         ("limiters", {"login": {"limit": 1.5}}, "limiters.login.limit", "must be a whole number, not 1.5"),
-        ("limiters", {"login": {"limit": -1}}, "limiters.login.limit", "must be 1 to 100000000, not -1"),
+        ("limiters", {"login": {"limit": -1}}, "limiters.login.limit", "must be 1 to 90000000, not -1"),
         ("limiters", {"login": {"limit": 10**18}}, "limiters.login.limit", "is too large"),
         ("limiters", {"login": {"period_s": "60"}}, "limiters.login.period_s", "must be a number, not a text"),
         ("limiters", {"log in": {}}, "limiters.log in", "1 to 100 of the characters"),

@@ -121,7 +121,7 @@ def test_a_bad_snapshot_leaves_the_old_one_and_the_next_good_one_is_taken(world:
     world.follower.poll()
     world.follower.poll()
     assert (world.limit, world.live.current().version) == (1, 1)
-    assert "limiters.login.limit: must be 1 to 100000000, not -5" in world.follower.problem
+    assert "limiters.login.limit: must be 1 to 90000000, not -5" in world.follower.problem
     rejected = [event.attributes for event in events if event.name == "config.rejected"]
     assert len(rejected) == 1, "said once, not at every poll"
     assert rejected[0]["path"] == "limiters.login.limit"
