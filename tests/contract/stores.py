@@ -72,7 +72,7 @@ class RedisAdapter(MemoryAdapter):
     def forget_scripts(self) -> None:
         native: Any = self.raw.native()
         if isinstance(native, redis.RedisCluster):
-            native.script_flush(target_nodes=redis.RedisCluster.PRIMARIES)
+            native.execute_command("SCRIPT FLUSH", target_nodes=redis.RedisCluster.PRIMARIES)
         else:
             native.script_flush()
 
