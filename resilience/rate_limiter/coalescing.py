@@ -196,8 +196,6 @@ class LoopCoalescer:
 
     def _hand_over(self, key: str) -> None:
         queue = self._queues[key]
-        while queue and queue[0].reply.done():
-            queue.popleft()  # cancelled in the queue
         if not queue:
             del self._queues[key]
             return

@@ -50,9 +50,10 @@ class Exchange:
         self.sent: list[dict[str, Any]] = []
         kind = scope["type"]
         self.incoming = iter(incoming or {"websocket": ["websocket.connect"], "http": ["http.request"]}.get(kind, []))
-        asyncio.run(self._run(app, scope))
+        if kind != "both":
+            asyncio.run(self.run(app, scope))
 
-    async def _run(self, app: Any, scope: dict[str, Any]) -> None:
+    async def run(self, app: Any, scope: dict[str, Any]) -> None:
         async def receive() -> dict[str, Any]:
             kind = next(self.incoming, None)
             if kind is None:
@@ -230,6 +231,29 @@ def test_fallbacks_that_answered_are_named_and_only_those_of_this_request() -> N
     limited = RateLimitMiddleware(app, rule(9), address)
     assert Exchange(limited, {**HTTP, "path": "/stale"}).headers["x-degraded"] == '"prices"'
     assert "x-degraded" not in Exchange(limited, HTTP).headers
+
+
+def test_nor_does_one_request_inherit_what_the_one_before_it_on_the_same_task_used() -> None:
+    fallback = Fallback(lambda: "stale", on=(KeyError,), name="prices")
+
+    def fail() -> str:
+        raise KeyError
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/stale":
+            fallback.call(fail)
+        await hello(scope, receive, send)
+
+    limited = RateLimitMiddleware(app, rule(9), address)
+    first, second = Exchange(None, {"type": "both"}), Exchange(None, {"type": "both"})
+
+    async def one_after_the_other() -> None:
+        await first.run(limited, {**HTTP, "path": "/stale"})
+        await second.run(limited, HTTP)
+
+    asyncio.run(one_after_the_other())
+    assert "x-degraded" in first.headers
+    assert "x-degraded" not in second.headers
 
 
 @pytest.mark.parametrize(("which", "value"), [("rule", 5), ("rule", None), ("key", "ip"), ("key", None)])

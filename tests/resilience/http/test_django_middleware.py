@@ -225,6 +225,27 @@ def test_fallbacks_that_answered_are_named_in_the_response(get: Get, url: str) -
     assert "X-Degraded" not in get("/plain")
 
 
+def test_nor_does_one_request_inherit_what_the_one_before_it_on_the_same_task_used() -> None:
+    middleware: Any = RateLimitMiddleware(lambda request: stale(request) if request.path == "/stale" else plain(request))
+    amiddleware: Any = RateLimitMiddleware(either)
+
+    def at(path: str) -> HttpRequest:
+        request = HttpRequest()
+        request.path = path
+        return request
+
+    async def one_after_the_other() -> list[HttpResponse]:
+        return [await amiddleware(at("/stale")), await amiddleware(at("/plain"))]
+
+    for first, second in ([middleware(at("/stale")), middleware(at("/plain"))], asyncio.run(one_after_the_other())):
+        assert "X-Degraded" in first
+        assert "X-Degraded" not in second
+
+
+async def either(request: HttpRequest) -> HttpResponse:
+    return await astale(request) if request.path == "/stale" else plain(request)
+
+
 @both
 @pytest.mark.parametrize("view", ["rejecting", "arejecting"])
 @pytest.mark.parametrize("which", ["open", "full", "maintenance"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from resilience import FakeClock, Lease, RateLimiter
 from resilience.errors import StorageTimeout
 from resilience.rate_limiter import local
+from resilience.rate_limiter.leases import Ask, Leases
 from resilience.storage.base import set_live_processes
 from tests.resilience.rate_limiter_tiers.stores import Gated, Watched, until
 
@@ -338,3 +339,25 @@ def test_a_forked_child_has_none_of_its_parents_tokens() -> None:
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert rule.acquire("alice").source == "lease"
+
+
+def test_of_two_trips_settled_together_no_more_is_kept_than_one_process_may_hold() -> None:
+    """The first is slower than anyone waits; the second was made because nobody believed in the first any more."""
+    clock = FakeClock()
+    home: Any = OrderedDict()
+    held: Leases[str] = Leases(
+        Lease(),
+        rate=1_000.0,
+        capacity=10_000,
+        home=home,
+        monotonic=clock.monotonic,
+        retry_us=lambda reset_us, cost: reset_us,
+        make=lambda allowed, remaining, retry_us, reset_us: "granted" if allowed else "refused",
+    )
+    for _ in range(2):
+        assert held.settle(Ask("alice", 2, 2, 100, clock.monotonic()), (102, 50, 0, 100)) == 2
+    spendable = 0
+    while home["alice"].take(1) == "granted":
+        spendable += 1
+    assert spendable == held.most() == 100
+    assert held.unspent() == [("alice", 100)]
