@@ -105,8 +105,8 @@ def _code_of_plain(text: str) -> str:
     lowered = text.lower()
     if "max number of clients" in lowered:
         return "BUSY"
-    if "invalid password" in lowered or "'auth' command" in lowered or "no password is set" in lowered:
-        return "WRONGPASS"
+    if any(words in lowered for words in ("invalid password", "'auth' command", "no password is set", "unauthenticated")):
+        return "WRONGPASS"  # the last is said, before NOAUTH could be, to a stranger's command of more than ten words
     # A user who may run scripts but not a command in them; the words changed between versions.
     if "acl failure in script" in lowered or "the user executing the script can't" in lowered:
         return "NOPERM"
