@@ -12,7 +12,7 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from resilience import telemetry
@@ -262,18 +262,18 @@ def _soon(loop: Loop, call: Callable[[], object]) -> None:
             telemetry.internal_error("renewal", "callback", error)
             return
         if inspect.iscoroutine(result):
-            task = loop.create_task(_watched(result))
+            task = loop.create_task(result)
             _tasks.add(task)
-            task.add_done_callback(_tasks.discard)
+            task.add_done_callback(_ended)
 
     if not loop.is_closed():
         loop.call_soon_threadsafe(begin, context=contextvars.Context())
 
 
-async def _watched(work: Coroutine[Any, Any, object]) -> None:
-    try:
-        await work
-    except Exception as error:  # noqa: BLE001 - a callback's fault is its own
+def _ended(task: asyncio.Task[Any]) -> None:
+    _tasks.discard(task)
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
         telemetry.internal_error("renewal", "callback", error)
 
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
 
+from resilience.bus import Bus
 from resilience.errors import StorageError, StorageTimeout, StorageUnavailable
 from resilience.laws.keyspace import Reply
-from resilience.storage.base import Args, Call, Storage
+from resilience.storage.base import Args, Call, Storage, StorageHealth
 from resilience.storage.memory import MemoryStore
 
 
 class FaultyStore:
     """`fail[op]`: what the next calls of `op` meet, first first; an empty or missing list means that they succeed.
 
-    `down` (not executed), `unheard` (executed, the reply lost), `unsent` (as a time-out, but never executed), or an error to raise.
+    `down` (not executed), `unheard` (executed, the reply lost), `unsent` (a time-out, but never executed), or an error to raise.
     An asynchronous call yields to the loop before and after it is executed, as a connection does.
     """
 
-    name = "redis"
-    prefix = ""
+    name: Final[Literal["redis"]] = "redis"
+    prefix: Final = ""
 
     def __init__(self) -> None:
         self.inner = MemoryStore()
@@ -67,11 +68,41 @@ class FaultyStore:
         await asyncio.sleep(0)
         return self.attempt_many(calls, now)
 
+    run = attempt
+    arun = aattempt
+    run_many = attempt_many
+    arun_many = aattempt_many
+
+    @property
+    def bus(self) -> Bus:
+        return self.inner.bus
+
+    def channel(self, name: str) -> str:
+        return name
+
+    def health(self) -> StorageHealth:
+        return StorageHealth(ok=not self.is_down, mode="standalone")
+
+    async def ahealth(self) -> StorageHealth:
+        return self.health()
+
+    def close(self) -> None:
+        self.inner.close()
+
+    async def aclose(self) -> None:
+        self.close()
+
     def _fault(self, op: str) -> Any:
         if self.is_down:
             return "down"
         faults = self.fail.get(op)
         return faults.pop(0) if faults else None
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Looks at every millisecond of the loop; the test's own time limit ends it."""
+    while not holds():  # noqa: ASYNC110 - what it waits for happens in a store, which sets no event
+        await asyncio.sleep(0.001)
 
 
 async def settle(rounds: int = 30) -> None:

@@ -1,4 +1,4 @@
-"""A process of its own that holds a lock or a permit and does what its standard input says, a line a time; it may be frozen or killed.
+"""A process that holds a lock or a permit and does what its standard input says, line by line; to be frozen and killed.
 
 argv: URL of the store, prefix. Lines in: JSON [command, argument …]. Lines out: one JSON answer each.
 """
@@ -53,7 +53,8 @@ def puppet(url: str, prefix: str, *, database: Mapping[str, Any] | None = None) 
 
 
 def _say(answer: Any) -> None:
-    print(json.dumps(answer), flush=True)
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
 
 
 def _rows() -> Any:

@@ -13,7 +13,7 @@ from resilience.bulkhead import Bulkhead
 from resilience.errors import StorageTimeout
 from resilience.lock import LockFactory
 from resilience.storage.redis import RedisStore
-from tests.resilience.lock.faults import FaultyStore, settle
+from tests.resilience.lock.faults import FaultyStore, settle, until
 
 Work = Callable[[], Awaitable[Any]]
 
@@ -142,8 +142,7 @@ def test_cancelled_with_the_reply_lost_it_asks_again_until_the_store_has_heard(f
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        while not free(faulty)():
-            await asyncio.sleep(0.01)
+        await until(free(faulty))
 
     asyncio.run(main())
 
@@ -156,8 +155,7 @@ def test_a_reply_that_is_never_seen_is_made_good_by_the_token(faulty: FaultyStor
         with pytest.raises(StorageTimeout):
             await lock.acquire()
         assert not lock.held
-        while not free(faulty)():
-            await asyncio.sleep(0.001)
+        await until(free(faulty))
 
     asyncio.run(main())
 
@@ -177,7 +175,7 @@ def test_a_loop_that_shuts_down_gives_back_what_its_tasks_held(faulty: FaultySto
 
 
 def test_two_hundred_cancellations_on_a_real_server_leave_nothing(valkey_url: str, key_prefix: str) -> None:
-    chance = random.Random(7)  # noqa: S311 - spreads the cancellations
+    chance = random.Random(7)
 
     async def main() -> None:
         store = RedisStore(valkey_url, prefix=key_prefix, timeout_s=5)

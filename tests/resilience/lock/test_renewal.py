@@ -19,12 +19,13 @@ import pytest
 from resilience.bulkhead import Bulkhead
 from resilience.errors import StorageError
 from resilience.laws.keyspace import Reply
-from resilience.lock import DistributedLock, LockFactory
+from resilience.lock import LockFactory
 from resilience.renewal import Renewals
 from resilience.storage.base import Call
 from resilience.storage.memory import MemoryStore
 from resilience.storage.redis import RedisStore
 from tests.resilience.lock.faults import FaultyStore, settle
+from tests.resilience.lock.faults import until as loop_until
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -94,11 +95,10 @@ def test_a_forgotten_lock_is_not_renewed(clock: Any) -> None:
     """Else what a bug leaked would be held as long as the process lives."""
     store = Counting()
     scheduler = Renewals()
-    lock: DistributedLock | None = LockFactory(store, scheduler=scheduler).create("job", ttl_s=0.3)
-    assert lock is not None
+    lock = LockFactory(store, scheduler=scheduler).create("job", ttl_s=0.3)
     assert lock.acquire()
     assert store.answered.wait(20)
-    lock = None
+    del lock
     gc.collect()
     assert list(scheduler.chores()) == []
     until(lambda: store.inner.run("lock_inspect", "job")[0] == 0, "the lease ended")
@@ -200,8 +200,7 @@ def test_renewals_do_not_run_in_the_context_of_who_came_first() -> None:
     async def main() -> None:
         variable.set("the caller's")
         async with LockFactory(Watching(), scheduler=Renewals()).create_async("job", ttl_s=0.3):
-            while not seen:
-                await asyncio.sleep(0.005)
+            await loop_until(lambda: seen)
 
     asyncio.run(main())
     assert set(seen) == {"none"}
@@ -221,12 +220,18 @@ def test_a_loop_that_is_closed_with_a_lock_held_says_nothing_and_the_lease_ends(
 
 
 def test_importing_opens_no_connection_and_starts_no_thread() -> None:
-    code = (
-        "import threading, os, resilience.lock, resilience.bulkhead; "
-        "from resilience.bulkhead import Bulkhead; from resilience.lock import LockFactory; from resilience.storage.redis import RedisStore; "
-        "s = RedisStore('redis://127.0.0.1:1'); Bulkhead('b', 1, store=s); LockFactory(s).create('a'); LockFactory(s).create_async('a'); "
-        "fds = os.listdir('/proc/self/fd'); "
-        "print(threading.active_count(), sum(os.readlink(f'/proc/self/fd/{f}').startswith('socket:') for f in fds if os.path.exists(f'/proc/self/fd/{f}')))"
-    )
+    code = """
+import os, threading
+from resilience.bulkhead import Bulkhead
+from resilience.lock import LockFactory
+from resilience.storage.redis import RedisStore
+
+store = RedisStore("redis://127.0.0.1:1")
+Bulkhead("b", 1, store=store)
+LockFactory(store).create("a"), LockFactory(store).create_async("a")
+files = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+sockets = [file for file in files if os.path.exists(file) and os.readlink(file).startswith("socket:")]
+print(threading.active_count(), len(sockets))
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ}, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "0"]
