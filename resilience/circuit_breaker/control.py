@@ -98,6 +98,9 @@ class Control:
 
     def _known(self) -> View:
         core = self._core or self._resolve()
+        # Who only looks must hear of changes as well as who calls.
+        core.used = True
+        core.outbox.follow()
         if (core.solo is None or self._rules.direct or not core.view.state) and core.now() >= core.blind_until:
             self._drive(self._looking(core))
         return core.view
