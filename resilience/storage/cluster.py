@@ -57,7 +57,7 @@ class Routes:
             is_cluster = self._maker(self.address).is_cluster()
         except (RedisError, OSError) as error:
             raise unsent(error) from error
-        # Of threads that make the first call together one may have loaded the map just now: then nobody is asked, and it is there.
+        # Of threads that make the first call together, one may have loaded the map just now: nobody is asked, and it is there.
         if is_cluster and not (any(self._load_from(node) for node in self.to_ask()) or self.owners):
             raise Unsent("no node of the cluster said who serves which slot")
         self.is_cluster = is_cluster

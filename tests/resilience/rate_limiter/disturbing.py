@@ -1,0 +1,92 @@
+"""What happens to servers while they are asked: a slot that moves between masters, scripts that are forgotten."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import redis
+from redis.crc import key_slot
+
+
+def node(port: int) -> Any:
+    return redis.Redis(host="127.0.0.1", port=port, socket_timeout=10, decode_responses=True)
+
+
+def ports_of(cluster_url: str) -> list[int]:
+    return [int(address.rpartition(":")[2]) for address in cluster_url.removeprefix("redis+cluster://").rstrip("/").split(",")]
+
+
+def masters(cluster_url: str) -> dict[str, int]:
+    """Ports by node id."""
+    with node(ports_of(cluster_url)[0]) as any_node:
+        lines = any_node.execute_command("CLUSTER NODES")
+    if isinstance(lines, str):
+        found = {line.split()[0]: line.split()[1] for line in lines.splitlines() if "master" in line.split()[2]}
+        return {node_id: int(address.partition("@")[0].rpartition(":")[2]) for node_id, address in found.items()}
+    return {facts["node_id"]: int(address.rpartition(":")[2]) for address, facts in lines.items() if "master" in facts["flags"]}
+
+
+class Slot:
+    """One slot of a cluster, to be moved as an operator's tool moves it."""
+
+    def __init__(self, cluster_url: str, key: str) -> None:
+        self.slot = key_slot(key.encode())
+        self.masters = masters(cluster_url)
+        self.nodes = {node_id: node(port) for node_id, port in self.masters.items()}
+        self.moves = 0
+
+    def owner(self) -> str:
+        """By what the masters say of themselves; right after a move both may still name the other."""
+        for _ in range(1_000):
+            for node_id, client in self.nodes.items():
+                for begin, end, (_, port, *_), *_ in client.execute_command("CLUSTER SLOTS"):
+                    if begin <= self.slot <= end and int(port) == self.masters[node_id]:
+                        return node_id
+            time.sleep(0.01)
+        raise AssertionError(f"nobody owns slot {self.slot}")
+
+    def move(self) -> None:
+        source = self.owner()
+        target = next(node_id for node_id in self.nodes if node_id != source)
+        here, there = self.nodes[source], self.nodes[target]
+        there.execute_command("CLUSTER SETSLOT", self.slot, "IMPORTING", source)
+        here.execute_command("CLUSTER SETSLOT", self.slot, "MIGRATING", target)
+        while keys := here.execute_command("CLUSTER GETKEYSINSLOT", self.slot, 100):
+            here.execute_command("MIGRATE", "127.0.0.1", self.masters[target], "", 0, 10_000, "KEYS", *keys)
+        for client in (there, here, *self.nodes.values()):
+            client.execute_command("CLUSTER SETSLOT", self.slot, "NODE", target)
+        self.moves += 1
+
+    def close(self) -> None:
+        for client in self.nodes.values():
+            client.close()
+
+
+@contextlib.contextmanager
+def again_and_again(disturb: Callable[[], None]) -> Iterator[list[BaseException]]:
+    """Disturbs in a thread until the block ends; at least once. What went wrong is in the list."""
+    stop, once = threading.Event(), threading.Event()
+    wrong: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            while not stop.is_set():
+                disturb()
+                once.set()
+        except BaseException as error:  # noqa: BLE001 - told to the test, which is in another thread
+            wrong.append(error)
+        finally:
+            once.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield wrong
+        once.wait()
+    finally:
+        stop.set()
+        thread.join()
