@@ -69,36 +69,49 @@ class _Tokens(Generic[V]):
 class LeasedKey(Held[V]):
     """One key of a leasing limiter. Only take() runs without the lock of its Leases."""
 
-    __slots__ = ("admitted", "asked_at", "counted", "demand", "filling_until", "gap", "paused", "spare", "tokens")
+    __slots__ = (
+        "_admitted",
+        "_basis",
+        "_over",
+        "asked_at",
+        "counted",
+        "demand",
+        "filling_until",
+        "gap",
+        "paused",
+        "spare",
+        "tokens",
+    )
 
     def __init__(self, key: str, monotonic: Callable[[], float]) -> None:
         super().__init__(key, monotonic)
         self.tokens: _Tokens[V] = _Tokens(0, _NEVER, None)
         self.gap: tuple[float, int, V] | None = None  # until when, from which cost on, the answer
-        self.admitted = 0  # answers given, as is `paused`: refusals in gaps
-        self.paused = 0
+        self.paused = 0  # answers given in gaps
         self.spare = 0  # tokens taken for a cost that they did not cover
         self.demand = 0.0  # tokens a second, an average that forgets within about a lease
         self.counted = 0  # tokens asked of this process since `asked_at`
         self.asked_at: float | None = None
         self.filling_until = _NEVER
+        self._basis = 0  # tokens at the last account; what has gone since was spent, so a single token need not be counted
+        self._over = 0  # tokens spent since then beyond one a call
+        self._admitted = 0
 
     def take(self, cost: int) -> V | None:
         now = self._monotonic()
         tokens = self.tokens
-        if now < tokens.until and cost >= 1:
+        if now < tokens.until:
             if cost == 1:
                 if next(tokens.left, None):
-                    self.admitted += 1
-                    self.counted += 1
                     return tokens.verdict
-            elif length_hint(tokens.left) >= cost:
+            elif cost > 1 and length_hint(tokens.left) >= cost:
                 taken = len(list(islice(tokens.left, cost)))
                 if taken == cost:
-                    self.admitted += 1
-                    self.counted += cost
+                    self._over += cost - 1
                     return tokens.verdict
-                self.spare += taken  # another thread was quicker; they go back with the next round trip
+                # Another thread was quicker; they go back with the next round trip.
+                self.spare += taken
+                self._basis -= taken
         gap = self.gap
         if gap is not None and now < gap[0] and cost >= gap[1]:
             self.paused += 1
@@ -106,13 +119,38 @@ class LeasedKey(Held[V]):
             return gap[2]
         return super().take(cost)
 
+    @property
+    def admitted(self) -> int:
+        """Calls answered from leases."""
+        return self._admitted + self._basis - length_hint(self.tokens.left) - self._over
+
+    def account(self) -> int:
+        """The tokens that are left; what was spent of them since the last time is counted."""
+        left = length_hint(self.tokens.left)
+        self._account(left)
+        self._basis = left
+        return left
+
+    def fill(self, tokens: _Tokens[V]) -> None:
+        """The caller has drained the old ones."""
+        self._basis = length_hint(tokens.left)
+        self.tokens = tokens
+
     def relent(self) -> None:
         super().relent()
         self.gap = None
 
     def drain(self) -> int:
+        left = self.tokens.drain()
+        self._account(left)
+        self._basis = 0
         spare, self.spare = self.spare, 0
-        return spare + self.tokens.drain()
+        return spare + left
+
+    def _account(self, left: int) -> None:
+        spent, over, self._over = self._basis - left, self._over, 0
+        self.counted += spent
+        self._admitted += spent - over
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +209,7 @@ class Leases(Generic[V]):
             held = self._of(key)
             if now >= held.tokens.until:
                 self._keep_unspent(key, held.drain())
+            held.account()
             self._measure(held, want, now)
             return Ask(key, want, least, self._extra(held, want, now), now)
 
@@ -193,7 +232,7 @@ class Leases(Generic[V]):
                 number = held.drain() + kept
                 self._keep_unspent(ask.key, number - self.most())
                 until = ask.sent_at + self._lease.ttl_s
-                held.tokens = _Tokens(min(number, self.most()), until, self._make(True, left, 0, reset_us))
+                held.fill(_Tokens(min(number, self.most()), until, self._make(True, left, 0, reset_us)))
                 self._ends.append((ask.key, held.tokens))
             if granted < ask.want + ask.extra:
                 held.gap = self._gap(ask.least, retry_us or self._retry_us(reset_us, ask.least), reset_us, now)
@@ -260,7 +299,9 @@ class Leases(Generic[V]):
         """Ends the leases of keys that nobody asks for any more, at the round trip of another key: no thread watches them."""
         while self._ends and now >= self._ends[0][1].until:
             key, tokens = self._ends.popleft()
-            self._keep_unspent(key, tokens.drain())
+            held = self._home.get(key)
+            if isinstance(held, LeasedKey) and held.tokens is tokens:
+                self._keep_unspent(key, held.drain())
 
     def _keep_unspent(self, key: str, tokens: int) -> None:
         """The caller holds the lock."""
