@@ -201,7 +201,11 @@ class AsyncClient:
         if self._native is None:
             cluster = await self._maker.ais_cluster()
             self._keep(cluster)
-        await self._native.initialize()
+        try:
+            await self._native.initialize()
+        except RedisClusterException as error:
+            self._maker.forget()
+            raise RedisConnectionError(str(error)) from error
         return self
 
     def native(self) -> Any:

@@ -59,6 +59,18 @@ def test_without_its_store_the_site_is_degraded_and_still_ready(monitor, setting
     assert monitor.store.state == "down" and monitor.readiness() == (200, "degraded")
 
 
+@pytest.mark.django_db
+@pytest.mark.cluster
+def test_a_cluster_is_measured_too_and_sentinels_that_are_gone_are_told(monitor, settings, cluster_url):
+    settings.REDIS_URL = cluster_url
+    monitor.measure()
+    assert monitor.store.state == "ok" and monitor.store.latency_ms > 0
+    settings.REDIS_URL = "redis+sentinel://127.0.0.1:1/main/0"
+    monitor._client = None
+    monitor.measure()
+    assert monitor.store.state == "down" and monitor.store.error == "MasterNotFoundError"
+
+
 @pytest.mark.django_db(transaction=True)
 def test_it_measures_from_start_to_stop_and_forgets_then(monitor):
     async def run() -> object:

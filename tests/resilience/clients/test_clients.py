@@ -178,6 +178,9 @@ def test_a_cluster_whose_nodes_are_all_gone_raises_the_drivers_own_error():
         client = redis_client.redis_client(url, asynchronous=True)
         with pytest.raises(redis.ConnectionError):
             await client.get("a")
+        connections._is_cluster[parse(url)] = True
+        with pytest.raises(redis.ConnectionError):
+            await client.initialize()
         await client.aclose()
 
     asyncio.run(use())
