@@ -30,6 +30,7 @@ CHANNEL: Final = "resilience:events"
 BLIND_US: Final = 1_000_000
 SOLO_US: Final = 100_000  # our own layer hears of good calls this often: late ones would land in a wrong bucket
 NEUTRAL: Final = Batch()
+GOOD: Final = Batch(ok=1)
 
 
 class Leave(NamedTuple):
@@ -215,6 +216,18 @@ class Core:
                         self.counts.solo.skip(1)
         if not self.outbox.dirty:
             self.outbox.wake(flush_s)
+
+    def counted(self, leave: Leave) -> bool:
+        """A good call that nothing depends on: counted without a lock. False where more is to be done."""
+        gate = self.gate
+        if leave.counts is not gate.counts or leave.solo_epoch != gate.solo_epoch or not gate.admits:
+            return False
+        if leave.probe or leave.solo_probe or leave.rules.direct:
+            return False
+        leave.counts.ok()
+        if not self.outbox.dirty:
+            self.outbox.wake(leave.rules.options.flush_s)
+        return True
 
     def _count(self, leave: Leave, batch: Batch, *, told: bool) -> None:
         """Adds to what the layers will be told. `told`: the shared one hears of it anyway; ours hears of a failure at once."""

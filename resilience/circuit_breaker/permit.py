@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from resilience import telemetry
-from resilience.circuit_breaker.core import NEUTRAL, Core, Leave
+from resilience.circuit_breaker.core import GOOD, NEUTRAL, Core, Leave
 from resilience.circuit_breaker.driving import adrive, drive
 from resilience.circuit_breaker.options import Rules
 from resilience.circuit_breaker.window import Batch
@@ -63,8 +63,11 @@ class CallPermit:
         leave, self._leave = self._leave, None
         if leave is None:
             return
+        core = self._core
         try:
-            drive(self._core.ending(leave, self._outcome(error, result)), self._store, self._core.name, self._core.clock.stamp_us)
+            batch = self._outcome(error, result)
+            if batch is not GOOD or not core.counted(leave):
+                drive(core.ending(leave, batch), self._store, core.name, core.clock.stamp_us)
         except Exception as own:  # noqa: BLE001 - recording must not replace what came of the call
             telemetry.internal_error("circuit_breaker", "record", own)
 
@@ -72,9 +75,11 @@ class CallPermit:
         leave, self._leave = self._leave, None
         if leave is None:
             return
+        core = self._core
         try:
-            steps = self._core.ending(leave, self._outcome(error, result))
-            await adrive(steps, self._store, self._core.name, self._core.clock.stamp_us)
+            batch = self._outcome(error, result)
+            if batch is not GOOD or not core.counted(leave):
+                await adrive(core.ending(leave, batch), self._store, core.name, core.clock.stamp_us)
         except Exception as own:  # noqa: BLE001 - as above; a cancellation goes on
             telemetry.internal_error("circuit_breaker", "record", own)
 
@@ -88,7 +93,7 @@ class CallPermit:
         slow = int(slow_call_s is not None and self._monotonic() - self._started > slow_call_s)
         if error is not None or result is _FAILED or self._failed(result):
             return Batch(0, 1, slow, 1)
-        return Batch(1, 0, slow, 0)
+        return Batch(1, 0, 1, 0) if slow else GOOD
 
     def _failed(self, result: object) -> bool:
         failure_if = self._rules.options.failure_if

@@ -49,12 +49,12 @@ class Reference:
     def begin(self, now: int, number: int) -> str:
         """call, probe or refused."""
         self._idle(now)
-        self.touched = True
+        if not self.touched:
+            # Nothing is held of it: the first to ask begins its hour.
+            self.touched, self.idle_from_us = True, now
         if self.state == "open" and now >= self.until_us:
             self._enter("half_open", now)
         if self.state == "closed":
-            if self.life == 0 or not self.idle_from_us:
-                self.idle_from_us = now
             return "call"
         if self.state == "open":
             return "refused"
