@@ -8,8 +8,9 @@ import pytest
 
 from controlplane.models import ConfigRevision
 from controlplane.services import config as service
+from permissions.errors import Forbidden
 from permissions.models import AuditEvent
-from permissions.writing import SYSTEM
+from permissions.writing import SYSTEM, Actor
 from resilience import config, config_sources
 from resilience.errors import ConfigConflict
 from resilience.storage.base import default_store
@@ -279,6 +280,19 @@ def test_writing_takes_the_right_to_change(cast: Cast, method: str, path: str, b
     refused(cast.charlie.send(method, path, body), 403, "forbidden")
     refused(cast.nobody.send(method, path, body), 401, "unauthenticated")
     assert ConfigRevision.objects.count() == before
+
+
+def test_an_actor_without_a_subject_may_nothing(cast: Cast) -> None:
+    nobody = Actor("key", "key:plain")
+    for call in (
+        lambda: service.section_change(actor=nobody, section="limiters", values={}),
+        lambda: service.config_rollback(actor=nobody, version=1),
+        lambda: service.epoch_renew(actor=nobody),
+        lambda: service.section_problems(actor=nobody, section="limiters", values={}),
+    ):
+        with pytest.raises(Forbidden):
+            call()
+    assert not ConfigRevision.objects.exists()
 
 
 def test_a_key_of_another_realm_operates_nothing(cast: Cast) -> None:

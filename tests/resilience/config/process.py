@@ -8,6 +8,7 @@ It ends when its standard input does.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -59,6 +60,12 @@ def main() -> None:
     telemetry.subscribe(lambda event: say(event="rejected", **event.attributes), "config.rejected")
     follower.start()
     say(event="started", version=config.current().version)
+    if given.get("fork") and os.fork() == 0:
+        say(event="forked", pid=os.getpid())
+        while config.current().version < given["fork"]:
+            time.sleep(0.01)
+        say(event="child", version=config.current().version, processes=len(follower.processes()))
+        os._exit(0)
     sys.stdin.read()
     follower.stop()
 

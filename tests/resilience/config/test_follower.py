@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -372,6 +373,43 @@ def test_a_message_that_is_old_wakes_nobody_one_that_is_garbage_does(world: Worl
         world.follower.heard(newer)
         assert woken.is_set()
         woken.clear()
+
+
+class BrokenBoard:
+    """A fault of our own, in every round."""
+
+    def report(self, snapshot: Snapshot, source: str, problem: str) -> None:
+        raise RuntimeError("broken")
+
+    def processes(self) -> list[Any]:
+        return []
+
+
+def test_a_fault_of_its_own_does_not_end_the_listening() -> None:
+    store, live, applied = MemoryStore(), Live(), threading.Event()
+    source = RedisSource(store, KEYS)
+    live.subscribe_applied(lambda snapshot: applied.set())
+    one = Follower(projection=source, board=BrokenBoard(), subscribe=source.subscribe, live=live, poll_s=60.0)
+    one.start()
+    try:
+        for version in (1, 2, 3):
+            source.put(snapshot(version, limit=version))
+            assert applied.wait(timeout=30)
+            applied.clear()
+            assert live.current().version == version
+    finally:
+        one.stop()
+
+
+def test_a_stopped_follower_has_no_thread_and_may_start_again() -> None:
+    store, live = MemoryStore(), Live()
+    one = follower(store, KEYS, live=live)
+    for version in (1, 2):
+        RedisSource(store, KEYS).put(snapshot(version))
+        one.start()
+        assert live.current().version == version
+        one.stop()
+        assert "resilience-config" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_short_keys_are_refused() -> None:

@@ -133,6 +133,15 @@ def test_every_process_is_seen_with_the_version_it_runs(site: Site) -> None:
             time.sleep(0.05)
 
 
+def test_a_forked_child_follows_by_itself(site: Site) -> None:
+    with running(count=1, **site.given(fork=2)) as [one]:
+        one.wait("forked")
+        site.source.put(snapshot(1))
+        one.wait("applied", version=1)
+        site.source.put(snapshot(2))
+        assert one.wait("child")["version"] == 2
+
+
 def write_rows(path: Path, snapshot: Snapshot) -> None:
     beside = path.with_suffix(".new")
     beside.write_text(json.dumps([snapshot.epoch, snapshot.version, snapshot.sections]))
