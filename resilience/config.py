@@ -171,6 +171,7 @@ class Following(Protocol):
 
     def processes(self) -> list[Process]: ...
     def change(self, section: str, values: Mapping[str, Any]) -> Snapshot: ...
+    def offer(self, snapshot: Snapshot, source: str) -> bool: ...
 
 
 _following: Following | None = None
@@ -195,6 +196,17 @@ def this_process(live: Live = LIVE, problem: str = "") -> Process:
 def processes() -> list[Process]:
     """What each live process runs, as far as this one can learn it."""
     return [this_process()] if _following is None else _following.processes()
+
+
+def offer(snapshot: Snapshot, source: str) -> bool:
+    """Applies here at once what this process has just written to the truth. A wrong one is refused and told, never raised."""
+    if _following is not None:
+        return _following.offer(snapshot, source)
+    try:
+        return LIVE.consider(snapshot, source)
+    except ConfigInvalid as error:
+        telemetry.internal_error("config", "offer", error)
+        return False
 
 
 def change(section: str, values: Mapping[str, Any]) -> Snapshot:

@@ -246,6 +246,11 @@ class Follower:
                 return found
         return [config.this_process(self.live, self.problem)]
 
+    def offer(self, snapshot: Snapshot, source: str) -> bool:
+        """What this process has just written to the truth: applied and kept as if it had been read."""
+        with self._lock:
+            return self._apply(snapshot, source)
+
     def change(self, section: str, values: Mapping[str, Any]) -> Snapshot:
         """The next version, for all who share the projection. Raises ConfigInvalid, ConfigConflict, StorageError."""
         if self.truth is not None:

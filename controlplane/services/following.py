@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import logging
@@ -17,7 +16,7 @@ from permissions import conf
 from resilience import config, config_sources
 from resilience.config import Snapshot
 from resilience.config_follower import Follower
-from resilience.errors import ConfigInvalid, StorageError
+from resilience.errors import StorageError
 from resilience.storage.base import default_store
 
 log = logging.getLogger(__name__)
@@ -46,8 +45,7 @@ def make_follower(**options: Any) -> Follower:
 
 def announce(snapshot: Snapshot) -> bool:
     """After a commit: into the projection, to all processes, and here at once. False: the others find it in the rows."""
-    with contextlib.suppress(ConfigInvalid):  # it was checked before it was written; a follower will say what it is
-        config.LIVE.consider(snapshot, config_sources.RowsSource.name)
+    config.offer(snapshot, config_sources.RowsSource.name)
     try:
         return config_sources.RedisSource(default_store(), keys()).put(snapshot)
     except StorageError as error:

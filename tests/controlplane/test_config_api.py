@@ -71,6 +71,23 @@ def test_after_the_commit_it_is_announced_and_runs_here(cast: Cast, django_captu
     assert projected.sections == {"limiters": LOGIN}
 
 
+def test_the_process_that_writes_keeps_the_last_good_version_in_its_file(
+    cast: Cast, settings: Any, tmp_path: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    settings.VAR = tmp_path
+    follower = service.make_follower()
+    config.set_following(follower)
+    try:
+        with django_capture_on_commit_callbacks(execute=True):
+            cast.bob.put("maintenance", {"mode": "full", "reason": "moving"})
+    finally:
+        config.set_following(None)
+    assert follower.kept is not None
+    kept = follower.kept.read()
+    assert kept is not None
+    assert kept.sections["maintenance"]["mode"] == "full"
+
+
 def test_the_version_that_was_looked_at_wins_once(cast: Cast) -> None:
     assert put(cast.alice, "limiters", LOGIN, If_Match='"0"').status == 200
     late = put(cast.alice, "limiters", {"login": {"limit": 99}}, If_Match='"0"')
