@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from typing import Self
 
 
 class Middleman:
@@ -59,7 +60,7 @@ class Middleman:
         self._listener.close()
         self.drop_all()
 
-    def __enter__(self) -> Middleman:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

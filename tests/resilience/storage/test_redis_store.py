@@ -26,7 +26,7 @@ def take(limit: int = 1000) -> tuple[int | str, ...]:
 
 def names(raw: redis.Redis) -> list[str]:
     """The connections of others, by their last command."""
-    found: list[dict[str, str]] = raw.client_list()  # type: ignore[assignment]  # redis-py types it for both clients
+    found: list[dict[str, str]] = raw.client_list()
     return [one["cmd"] for one in found if one["cmd"] in {"eval", "evalsha", "ping"}]
 
 
