@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass, replace
 from functools import cache
+from types import MethodType
 from typing import Any, Final
 
 import redis
@@ -65,6 +66,18 @@ class _AsyncSentinel(redis.asyncio.sentinel.Sentinel):
             await self.aclose()
 
 
+def _greet(connection: Any) -> None:
+    """At the end of a connect over TLS.
+
+    Version 1.3 sends session tickets behind the handshake. A pool takes them for a forgotten reply and refuses the connection
+    (redis-py 8.1 with hiredis), unless something has been read since; its own first commands would, and we send none of them.
+    """
+    if not isinstance(connection.redis_connect_func, MethodType):  # a cluster's client has done this already, and calls us then
+        connection.on_connect()
+    connection.send_command("PING", check_health=False)
+    connection.read_response()
+
+
 class WrongServerError(RedisConnectionError):
     """The server is not of the kind that its URL says, and no client could make up for it."""
 
@@ -76,8 +89,9 @@ class Maker:
         self.address = address
         self._timeouts = timeouts
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self, *, asynchronous: bool) -> dict[str, Any]:
         return {
+            **({"redis_connect_func": _greet} if self.address.tls and not asynchronous else {}),
             **connection_options(self.address),
             "socket_connect_timeout": self._timeouts.connect_s,
             "socket_timeout": self._timeouts.read_s,
@@ -89,7 +103,7 @@ class Maker:
     def _pool_options(self, *, asynchronous: bool) -> dict[str, Any]:
         address = self.address
         library: Any = redis.asyncio.connection if asynchronous else redis.connection
-        options = {**self._options(), "db": address.db, "retry": no_retry(asynchronous=asynchronous)}
+        options = {**self._options(asynchronous=asynchronous), "db": address.db, "retry": no_retry(asynchronous=asynchronous)}
         if address.kind == "unix":
             return {**options, "connection_class": library.UnixDomainSocketConnection, "path": address.path}
         host, port = address.hosts[0]
@@ -101,11 +115,21 @@ class Maker:
         library: Any = redis.asyncio.sentinel if asynchronous else redis.sentinel
         kind: Any = _AsyncSentinel if asynchronous else _Sentinel
         login = {"username": address.sentinel_username, "password": address.sentinel_password}
-        own = {**self._options(), **login, "retry": no_retry(asynchronous=asynchronous), "ssl": address.tls}
+        own = {
+            **self._options(asynchronous=asynchronous),
+            **login,
+            "retry": no_retry(asynchronous=asynchronous),
+            "ssl": address.tls,
+        }
         # A sentinel answers at once or not at all; without a bound a listener would wait for a frozen one for ever.
         own["socket_timeout"] = self._timeouts.connect_s
         manager = kind(address.hosts, sentinel_kwargs=own)
-        options = {**self._options(), "db": address.db, "retry": no_retry(asynchronous=asynchronous), "ssl": address.tls}
+        options = {
+            **self._options(asynchronous=asynchronous),
+            "db": address.db,
+            "retry": no_retry(asynchronous=asynchronous),
+            "ssl": address.tls,
+        }
         return library.SentinelConnectionPool(address.service, manager, **options)
 
     def connection(self, *, asynchronous: bool = False) -> Any:
@@ -132,7 +156,7 @@ class Maker:
                     retry=no_retry(asynchronous=asynchronous),
                     require_full_coverage=False,  # slots whose master is gone must not refuse all the others
                     ssl=address.tls,
-                    **self._options(),
+                    **self._options(asynchronous=asynchronous),
                 )
             except RedisClusterException as error:
                 # The blocking one connects here, and raises what is no RedisError; it may no longer be a cluster, too.

@@ -36,6 +36,14 @@ def test_every_kind_of_client_speaks_it(tls_proxy: Proxy, key_prefix):
     bus.close()
 
 
+def test_what_comes_behind_the_handshake_is_not_taken_for_a_reply(tls_proxy):
+    connection = new_connection(tls_proxy.url, timeout_s=0.1)
+    connection.connect()
+    # A pool refuses a connection that can be read before anything was asked. Tickets come at once or within this wait.
+    assert not connection.can_read(0.2)
+    connection.disconnect()
+
+
 def test_the_report_names_it_without_its_files(tls_proxy):
     assert check_connection(tls_proxy.url).ok
     assert connection_info(tls_proxy.url)["url"] == f"rediss://localhost:{tls_proxy.port}/0"
