@@ -116,7 +116,7 @@ class Follower:
                 except Exception as error:  # noqa: BLE001 - the loop outlives every fault: a deaf process runs old limits for ever
                     telemetry.internal_error("config", "poll", error)
                 stopping.wait(GAP_S)
-                self._woken.wait(self.poll_s)
+                self._woken.wait(max(0.0, self.poll_s - GAP_S))
         finally:
             if unsubscribe is not None:
                 unsubscribe()

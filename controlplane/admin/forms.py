@@ -45,6 +45,7 @@ def field_of(param: Param, *, blank: bool = True) -> forms.Field:
 def help_of(param: Param) -> Any:
     text: Any = gettext_lazy(param.help)
     bounds = bounds_of(param) if param.type in ("int", "float") else ""
+    bounds = "UTC" if param.type == "moment" else bounds
     extra = format_lazy("{} {}", text, format_lazy("({})", bounds)) if bounds else text
     return format_lazy("{} {}", extra, gettext_lazy("One a line.")) if param.type == "texts" else extra
 
