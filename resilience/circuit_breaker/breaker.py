@@ -184,7 +184,7 @@ class CircuitBreaker(Control):
     def __call__(self, fn: F) -> F:
         """Functions, coroutines, generators and asynchronous generators. A generator counts once, from first step to last."""
         if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-            return guard(fn, self.acquire, self.aacquire)
+            return guard(fn, lambda: self.acquire().untimed(), self._auntimed)
         if inspect.iscoroutinefunction(fn):
 
             @wraps(fn)
@@ -198,6 +198,9 @@ class CircuitBreaker(Control):
             return self.call(fn, *args, **kwargs)
 
         return cast("F", called)
+
+    async def _auntimed(self) -> CallPermit:
+        return (await self.aacquire()).untimed()
 
     def __enter__(self) -> CallPermit:
         permit = self.acquire()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
@@ -38,6 +39,11 @@ class CallPermit:
     def is_probe(self) -> bool:
         """Whether what becomes of this call decides if the breaker closes."""
         return self._leave is not None and bool(self._leave.probe or self._leave.solo_probe)
+
+    def untimed(self) -> Self:
+        """Never slow: for a generator, whose time is also its consumer's."""
+        self._started = math.inf
+        return self
 
     def success(self, result: Any = _NO_RESULT) -> None:
         """`result` is shown to `failure_if`, where there is one."""

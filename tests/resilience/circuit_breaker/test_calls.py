@@ -164,6 +164,19 @@ def test_a_decorated_generator_counts_once_from_its_first_step_to_its_last(make:
         consume()
 
 
+def test_a_generator_is_never_slow(make: Make, clock: FakeClock) -> None:
+    breaker = make(slow_call_s=1.0)
+
+    @breaker
+    def rows() -> Iterator[int]:
+        yield 1
+
+    for _ in rows():
+        clock.advance(60)
+    snapshot = breaker.snapshot()
+    assert (snapshot.slow_calls, snapshot.calls) == (0, 1)
+
+
 def test_a_generator_that_is_left_early_counts_as_neither(make: Make) -> None:
     breaker = make()
 
