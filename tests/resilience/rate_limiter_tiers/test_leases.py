@@ -361,3 +361,51 @@ def test_of_two_trips_settled_together_no_more_is_kept_than_one_process_may_hold
         spendable += 1
     assert spendable == held.most() == 100
     assert held.unspent() == [("alice", 100)]
+
+
+def hot(**options: Any) -> tuple[Watched, FakeClock, RateLimiter]:
+    """A key with a lease in hand."""
+    store, clock = Watched(), FakeClock()
+    rule = limiter(store, clock, **{"limit": 10_000, "burst": 100_000, **options})
+    call(rule, clock, 2_000, every_us=1_000)
+    while rule.acquire("alice").source != "redis":
+        pass
+    return store, clock, rule
+
+
+def test_a_call_of_a_larger_cost_is_one_decision() -> None:
+    _, _, rule = hot()
+    tiers: Any = rule._tiers
+
+    def answered() -> int:
+        return sum(number for result, _, number in tiers.samples() if result == "allowed")
+
+    before = answered()
+    assert [rule.acquire("alice", cost).source for cost in (5, 1, 7)] == ["lease"] * 3
+    assert answered() == before + 3
+    rule.configure(limit=9_000)
+    assert answered() == before + 3
+
+
+@pytest.mark.parametrize("cost", [0, -1, True, 1.0, "1", None])
+def test_a_cost_that_is_none_is_refused_with_words_although_a_lease_is_in_hand(cost: Any) -> None:
+    _, _, rule = hot()
+    with pytest.raises(ValueError, match="cost is"):
+        rule.acquire("alice", cost)
+
+
+def test_a_reset_ends_a_gap_at_once() -> None:
+    store, clock = Watched(), FakeClock()
+    rule = limiter(store, clock, burst=50)
+    call(rule, clock, 2_000, every_us=100)
+    while rule.acquire("alice").allowed:
+        pass
+    assert rule.acquire("alice").source == "lease"
+    rule.reset("alice")
+    assert rule.acquire("alice").allowed
+
+
+def test_it_never_asks_for_more_than_the_capacity() -> None:
+    store, clock = Watched(), FakeClock()
+    call(limiter(store, clock, limit=10_000, burst=20), clock, 2_000, every_us=200)
+    assert max(want for want, _ in store.takes()) == 20
