@@ -88,6 +88,12 @@ def port_of(client: Any) -> int:
     return found
 
 
+def connected(connection: Any) -> bool:
+    """A decision's time-out is short for a machine under load, so whoever calls this asks again."""
+    connection.connect()
+    return True
+
+
 def said(bus: RedisBus) -> bool:
     bus.publish("news", "after")
     return True
@@ -111,10 +117,10 @@ def test_everyone_finds_the_master_and_after_its_death_the_new_one(watched):
     report = check_connection(url)
     assert report.ok and report.mode == "sentinel"
     assert connection_info(url)["role"] == "master" and connection_info(url)["url"] == url
-    client = redis_client(url, role="decision")
+    client = redis_client(url)
     assert port_of(client) == master and client.set("a", "before")
     connection = new_connection(url)
-    connection.connect()
+    until(lambda: connected(connection))
     assert connection.port == master
     bus, other = RedisBus(url), RedisBus(url)
     heard = Listening(bus, "news")
@@ -126,13 +132,15 @@ def test_everyone_finds_the_master_and_after_its_death_the_new_one(watched):
             return int((await asynchronous.info("server"))["tcp_port"])
 
     assert asyncio.run(use()) == master
-    client.wait(1, 5_000)
+    with node_client(_node(master), timeout_s=30) as written:
+        written.set("a", "before")
+        assert written.wait(1, 20_000) == 1
 
     os.kill(servers.pid(master), signal.SIGKILL)
     assert until(lambda: port_of(client) == replica)
     assert client.get("a") == b"before" and until(lambda: client.set("a", "after"))
     connection.disconnect()
-    connection.connect()
+    until(lambda: connected(connection))
     assert connection.port == replica
     connection.disconnect()
     heard.wait()
