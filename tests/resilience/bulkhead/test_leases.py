@@ -6,12 +6,14 @@ import asyncio
 import threading
 
 import pytest
+import redis
 
 from resilience import telemetry
 from resilience.bulkhead import Bulkhead
 from resilience.clock import FakeClock
 from resilience.errors import BulkheadFull
 from resilience.storage.base import Storage
+from resilience.storage.redis import RedisStore
 from tests.resilience.lock.faults import FaultyStore, settle
 
 
@@ -165,3 +167,15 @@ def test_many_threads_share_one_bulkhead_and_never_exceed_it(store: Storage) -> 
         thread.join()
     assert worst <= 3
     assert bulkhead.in_flight == 0
+
+
+def test_a_short_lease_does_not_end_the_key_of_a_long_one(valkey_url: str, key_prefix: str) -> None:
+    """By the server's own clock: under a test's clock keys live an hour more, which would hide it."""
+    bulkhead = Bulkhead("b", 3, lease_s=3600, store=RedisStore(valkey_url, prefix=key_prefix, timeout_s=5))
+    long = bulkhead.acquire()
+    bulkhead.configure(lease_s=0.1)
+    short = bulkhead.acquire()
+    with redis.Redis.from_url(valkey_url) as server:
+        assert server.pttl(f"{key_prefix}bulkhead:{{b}}:permits") > 3_000_000
+    assert long.release()
+    short.release()
