@@ -23,11 +23,8 @@ def ports_of(cluster_url: str) -> list[int]:
 def masters(cluster_url: str) -> dict[str, int]:
     """Ports by node id."""
     with node(ports_of(cluster_url)[0]) as any_node:
-        lines = any_node.execute_command("CLUSTER NODES")
-    if isinstance(lines, str):
-        found = {line.split()[0]: line.split()[1] for line in lines.splitlines() if "master" in line.split()[2]}
-        return {node_id: int(address.partition("@")[0].rpartition(":")[2]) for node_id, address in found.items()}
-    return {facts["node_id"]: int(address.rpartition(":")[2]) for address, facts in lines.items() if "master" in facts["flags"]}
+        nodes = any_node.execute_command("CLUSTER NODES")
+    return {facts["node_id"]: int(address.rpartition(":")[2]) for address, facts in nodes.items() if "master" in facts["flags"]}
 
 
 class Slot:
@@ -40,14 +37,22 @@ class Slot:
         self.moves = 0
 
     def owner(self) -> str:
-        """By what the masters say of themselves; right after a move both may still name the other."""
-        for _ in range(1_000):
-            for node_id, client in self.nodes.items():
-                for begin, end, (_, port, *_), *_ in client.execute_command("CLUSTER SLOTS"):
-                    if begin <= self.slot <= end and int(port) == self.masters[node_id]:
-                        return node_id
-            time.sleep(0.01)
-        raise AssertionError(f"nobody owns slot {self.slot}")
+        """Once all masters agree on it and on each other's epochs: two moves under one epoch would never be settled."""
+        for _ in range(2_000):
+            views = [self._view(client) for client in self.nodes.values()]
+            if views.count(views[0]) == len(views):
+                return views[0][0]
+            time.sleep(0.005)
+        raise AssertionError(f"the masters do not agree on slot {self.slot}: {views}")
+
+    def _view(self, client: Any) -> tuple[str, dict[str, str]]:
+        """Who owns the slot, and each master's epoch, as one of them sees it."""
+        nodes = client.execute_command("CLUSTER NODES").values()
+        owner = ""
+        for facts in nodes:
+            if any(int(span[0]) <= self.slot <= int(span[-1]) for span in facts["slots"]):
+                owner = facts["node_id"]
+        return owner, {facts["node_id"]: facts["epoch"] for facts in nodes if facts["node_id"] in self.masters}
 
     def move(self) -> None:
         source = self.owner()
@@ -67,10 +72,10 @@ class Slot:
 
 
 @contextlib.contextmanager
-def again_and_again(disturb: Callable[[], None]) -> Iterator[list[BaseException]]:
+def again_and_again(disturb: Callable[[], None]) -> Iterator[list[str]]:
     """Disturbs in a thread until the block ends; at least once. What went wrong is in the list."""
     stop, once = threading.Event(), threading.Event()
-    wrong: list[BaseException] = []
+    wrong: list[str] = []
 
     def run() -> None:
         try:
@@ -78,7 +83,7 @@ def again_and_again(disturb: Callable[[], None]) -> Iterator[list[BaseException]
                 disturb()
                 once.set()
         except BaseException as error:  # noqa: BLE001 - told to the test, which is in another thread
-            wrong.append(error)
+            wrong.append(f"{type(error).__name__}: {error}")
         finally:
             once.set()
 
