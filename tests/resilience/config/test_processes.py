@@ -91,6 +91,25 @@ def test_connections_that_are_cut_cost_no_change(site: Site) -> None:
             one.wait("applied", version=99)
 
 
+def test_a_listener_that_was_away_reads_when_it_is_back(site: Site) -> None:
+    class Mute(RedisStore):
+        """Its messages go where nobody listens."""
+
+        def channel(self, name: str) -> str:
+            return f"{super().channel(name)}:unheard"
+
+    with running(**site.given(options={"poll_s": 600.0})) as processes, site.client() as client:
+        site.source.put(snapshot(1))
+        for one in processes:
+            one.wait("applied", version=1)
+        mute = Mute(site.url, prefix=site.prefix)
+        RedisSource(mute, KEYS).put(snapshot(2))
+        mute.close()
+        client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        for one in processes:
+            one.wait("applied", version=2)
+
+
 def test_garbage_changes_nothing_and_ends_no_listening(site: Site) -> None:
     with running(**site.given()) as processes, site.client() as client:
         site.source.put(snapshot(1))
