@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -212,3 +213,13 @@ def reset() -> None:
         _values.clear()
         _callbacks = ()
         _sources = ()
+
+
+def _after_fork() -> None:
+    """The thread that held the lock while the process forked does not exist in the child."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
