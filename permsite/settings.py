@@ -228,6 +228,7 @@ DJANGO_REALM = env.text("DJANGO_REALM", "default") or "default"
 CONTROL_REALM = env.text("CONTROL_REALM", "default") or "default"
 STRICT_WRITES = env.flag("STRICT_WRITES")
 METRICS_KEY = env.flag("METRICS_KEY")
+RESILIENCE_X_RATELIMIT = env.flag("RESILIENCE_X_RATELIMIT")
 # Bytes. The wire's limit on a body; the AuthZEN application holds the same.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 # An admin form with a long inline (members of a team, lines of a role) has several fields a row; Django's 1,000 is too few.

@@ -106,6 +106,10 @@ class MemoryStore:
         """Keys held, those that have run out among them."""
         return len(self._keyspace.values)
 
+    def __bool__(self) -> bool:
+        """An empty store is a store: `given or default` must not pass it over."""
+        return True
+
     def forget_lock(self) -> None:
         """For a forked child: the thread that held the lock does not exist there."""
         self._lock = threading.Lock()
