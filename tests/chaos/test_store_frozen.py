@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -128,8 +129,7 @@ def test_tasks_on_a_loop_are_answered_too_and_the_loop_stays_free(server: Server
             ticking.cancel()
             assert ticks >= 2, "nothing waited on the loop's own thread"
             assert store.is_down
-        await asyncio.to_thread(up.wait, 30)
-        assert not store.is_down
+        assert await asyncio.to_thread(up.wait, 30)
         assert (await store.arun("gcra", "a", take(1000)))[0] == 1
         await store.aclose()
 
@@ -148,8 +148,8 @@ def test_one_late_task_does_not_take_the_others_replies(server: Server) -> None:
             on_time = asyncio.ensure_future(store.arun("gcra", "a", ("peek", 1, 1, 1, 1, 8)))
             with pytest.raises(StorageTimeout):
                 await late
-        told = await asyncio.gather(on_time, return_exceptions=True)
-        assert isinstance(told[0], StorageTimeout) or told[0][1] == 8
+        with contextlib.suppress(StorageTimeout):  # on a slow machine it was late as well
+            assert (await on_time)[1] == 8
         for burst in range(1, 50):
             assert (await store.arun("gcra", "a", ("peek", 1, 1, 1, 1, burst)))[1] == burst
         await store.aclose()

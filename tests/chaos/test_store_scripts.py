@@ -57,7 +57,7 @@ def test_script_flush_under_tasks_is_noticed_by_nobody(server: Server, admin: re
             pipeline = store.arun_many([("gcra", "tasks", take(LIMIT))] * 8)
             flush = asyncio.to_thread(admin.script_flush)
             *replies, many, _ = await asyncio.gather(*singles, pipeline, flush)
-            admitted += sum(int(reply[0]) for reply in (*replies, *many))  # type: ignore[misc, index]
+            admitted += sum(int(reply[0]) for reply in (*replies, *many))  # type: ignore[misc]
         await store.aclose()
         return admitted
 
