@@ -119,7 +119,14 @@ class Link:
         return Unseen(f"sent, no reply: {why(error, self._timeout_s)}", replies)
 
     def close(self) -> None:
+        # The number of its descriptor may soon be another socket's: polling that one, a closed link would look alive for ever,
+        # and a pipeline sent on it would count as unseen each time.
+        self._has_news = _has_ended
         self._connection.disconnect()
+
+
+def _has_ended(wait_ms: int) -> bool:
+    return True
 
 
 def news_of(sock: Any) -> Callable[[int], object]:
