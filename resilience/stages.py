@@ -111,7 +111,7 @@ def wait_s(bulkhead: Bulkhead) -> float:
     """How long to wait for a permit: what the bulkhead allows, never past the deadline."""
     allowed: float = bulkhead.options["max_wait_s"]
     left = remaining_s()
-    return allowed if left is None else min(allowed, left)
+    return allowed if left is None else max(0.0, min(allowed, left))  # it may pass while we look
 
 
 def enter(plan: Plan) -> Permit | None:
