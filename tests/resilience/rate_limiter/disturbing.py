@@ -1,11 +1,8 @@
-"""What happens to servers while they are asked: a slot that moves between masters, scripts that are forgotten."""
+"""A slot that moves from master to master while it is asked."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import redis
@@ -34,7 +31,6 @@ class Slot:
         self.slot = key_slot(key.encode())
         self.masters = masters(cluster_url)
         self.nodes = {node_id: node(port) for node_id, port in self.masters.items()}
-        self.moves = 0
 
     def owner(self) -> str:
         """Once all masters agree on it and on each other's epochs: two moves under one epoch would never be settled."""
@@ -54,9 +50,15 @@ class Slot:
                 owner = facts["node_id"]
         return owner, {facts["node_id"]: facts["epoch"] for facts in nodes if facts["node_id"] in self.masters}
 
+    def wait_for_a_key(self) -> None:
+        while not any(client.execute_command("CLUSTER COUNTKEYSINSLOT", self.slot) for client in self.nodes.values()):
+            time.sleep(0.001)
+
     def move(self) -> None:
+        """To the next master, round and round."""
         source = self.owner()
-        target = next(node_id for node_id in self.nodes if node_id != source)
+        names = sorted(self.nodes)
+        target = names[(names.index(source) + 1) % len(names)]
         here, there = self.nodes[source], self.nodes[target]
         there.execute_command("CLUSTER SETSLOT", self.slot, "IMPORTING", source)
         here.execute_command("CLUSTER SETSLOT", self.slot, "MIGRATING", target)
@@ -64,34 +66,7 @@ class Slot:
             here.execute_command("MIGRATE", "127.0.0.1", self.masters[target], "", 0, 10_000, "KEYS", *keys)
         for client in (there, here, *self.nodes.values()):
             client.execute_command("CLUSTER SETSLOT", self.slot, "NODE", target)
-        self.moves += 1
 
     def close(self) -> None:
         for client in self.nodes.values():
             client.close()
-
-
-@contextlib.contextmanager
-def again_and_again(disturb: Callable[[], None]) -> Iterator[list[str]]:
-    """Disturbs in a thread until the block ends; at least once. What went wrong is in the list."""
-    stop, once = threading.Event(), threading.Event()
-    wrong: list[str] = []
-
-    def run() -> None:
-        try:
-            while not stop.is_set():
-                disturb()
-                once.set()
-        except BaseException as error:  # noqa: BLE001 - told to the test, which is in another thread
-            wrong.append(f"{type(error).__name__}: {error}")
-        finally:
-            once.set()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield wrong
-        once.wait()
-    finally:
-        stop.set()
-        thread.join()

@@ -1,6 +1,7 @@
 """A process that calls one limiter from many threads at once, as often as it is told to, and says what it was answered.
 
-Run with -m; a job is a line of JSON on stdin, its outcome a line of JSON on stdout.
+Run with -m; a job is a line of JSON on stdin, its outcome a line of JSON on stdout. A job with `until` goes on until there is
+such a file.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import sys
 import threading
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from resilience.errors import StorageError
@@ -51,6 +53,8 @@ def main() -> None:
             "count", job["algorithm"], job["limit"], 86_400, store=store, on_store_down="raise", deny_cache=False
         )
         answers = hammer(limiter, threads=job["threads"], calls=job["calls"])
+        while job["until"] and not Path(job["until"]).exists():
+            answers.update(hammer(limiter, threads=job["threads"], calls=job["calls"]))
         store.close()
         print(json.dumps(answers), flush=True)  # noqa: T201 - the parent reads it
 
