@@ -284,14 +284,13 @@ class Core:
         return next(self._sent)
 
     def adopt(self, reply: Reply, sent: int) -> None:
-        """What any reply says of the shared state. One that was asked for before the last adopted tells old news."""
+        """What any reply says of the shared state; what moved is told even by a reply too late to say how it stands."""
         gone = None
         with self.lock:
-            if sent < self._adopted:
-                return
-            self._adopted = sent
+            view, before = View.of(reply, self.now()), self.view
+            if sent >= self._adopted or view.epoch > before.epoch:
+                self._adopted, self.view = max(sent, self._adopted), view
             self.blind_until = 0
-            before, self.view = self.view, View.of(reply, self.now())
             if self.view.epoch and self.view.epoch != before.epoch:
                 gone = self.counts.shared.take(self.counts.oks)
                 self.counts = Counts(self.view.epoch)

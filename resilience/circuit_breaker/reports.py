@@ -155,10 +155,16 @@ class Reporter:
                 continue
             stamp = core.clock.stamp_us()
             errands = work.setdefault((id(store), stamp), (store, []))[1]
-            errands += [(core, *errand) for errand in core.outbox.errands(poll=core in polled)]
+            try:
+                errands += [(core, *errand) for errand in core.outbox.errands(poll=core in polled)]
+            except Exception as error:  # noqa: BLE001 - one breaker's fault must not silence the others
+                telemetry.internal_error("circuit_breaker", "report", error)
         for (_, stamp), (store, errands) in work.items():
             for start in range(0, len(errands), MOST_CALLS):
-                _ask(store, stamp, errands[start : start + MOST_CALLS])
+                try:
+                    _ask(store, stamp, errands[start : start + MOST_CALLS])
+                except Exception as error:  # noqa: BLE001 - nor one store's
+                    telemetry.internal_error("circuit_breaker", "report", error)
 
 
 def _ask(store: Storage, stamp: int, errands: list[Any]) -> None:
@@ -170,7 +176,10 @@ def _ask(store: Storage, stamp: int, errands: list[Any]) -> None:
     except StorageError as error:
         replies = [error] * len(calls)
     for (_, _, answer), reply, order in zip(errands, replies, sent, strict=True):
-        answer(reply, order)
+        try:
+            answer(reply, order)
+        except Exception as error:  # noqa: BLE001 - nor one answer the next
+            telemetry.internal_error("circuit_breaker", "report", error)
 
 
 REPORTER: Final = Reporter()

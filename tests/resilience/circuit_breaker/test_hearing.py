@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resilience import CircuitBreaker, FakeClock, RedisStore
+from resilience import CircuitBreaker, FakeClock, RedisStore, telemetry
 from resilience.circuit_breaker import reports
 from resilience.clock import SYSTEM
 from tests.resilience.circuit_breaker.calling import fail, until, works
@@ -120,6 +120,25 @@ def test_messages_of_others_on_the_channel_are_theirs(two: tuple[CircuitBreaker,
         bus.publish(one.store.channel("resilience:events"), message)
     one.force_open("a drill")
     until(lambda: known(other) == "open")
+
+
+def test_a_fault_of_one_breaker_silences_no_other(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty, sound = fleet(1, "faulty", clock=SYSTEM)[0], fleet(1, "sound", clock=SYSTEM)[0]
+    for breaker in (faulty, sound):
+        breaker.call(works)
+        breaker.flush()
+    told = faulty._core.told  # type: ignore[union-attr]
+    monkeypatch.setattr(faulty._core, "told", lambda *args: 1 / 0)
+    faults = lambda: telemetry.collect()["resilience_internal_errors_total"]  # noqa: E731
+    for number in range(3):
+        for breaker in (faulty, sound):
+            breaker.call(works)
+        until(lambda number=number: sum(faults().values()) > number)  # type: ignore[misc]
+    until(lambda: sound.snapshot().calls == 4)
+    monkeypatch.setattr(faulty._core, "told", told)
+    faulty.call(works)
+    until(lambda: faulty.snapshot().calls == 5)
+    telemetry.reset()
 
 
 def test_its_thread_ends_with_the_need(valkey_url: str, key_prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
