@@ -60,30 +60,44 @@ async def with_fallback(kit: Kit) -> Any:
     return await kit.pipeline(fallback=Fallback(plain), breaker=None).acall(fails)
 
 
+async def moving(kit: Kit, after: int, then: Callable[[], Awaitable[object]]) -> None:
+    """After some turns of the loop does `then()`; from there on time goes on, until cancelled."""
+    for _ in range(after):
+        await asyncio.sleep(0)
+    await then()
+    while True:
+        kit.clock.advance(0.2)
+        await asyncio.sleep(0)
+
+
+async def stopped(task: asyncio.Task[None], before: Callable[[], bool] = lambda: True) -> None:
+    """Ends the other task, whatever happens to this one; `before()`: what it must have done until then."""
+    cancelled = False
+    while not before():
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            cancelled = True
+    task.cancel()
+    if cancelled:
+        raise asyncio.CancelledError
+
+
 async def waiting_for_room(kit: Kit) -> Any:
     """Somebody has the only place, and leaves after a while."""
     kit.bulkhead.configure(max_concurrent=1, max_wait_s=20.0)
     held = await kit.bulkhead.aacquire()
-    task = asyncio.current_task()
+    released: list[bool] = []
 
-    async def leaves() -> None:
-        for _ in range(12):
-            await asyncio.sleep(0)
-        await held.arelease()
-        kit.clock.advance(0.2)
+    async def leave() -> None:
+        released.append(await held.arelease())
 
-    leaving = asyncio.ensure_future(leaves())
+    other = asyncio.ensure_future(moving(kit, 12, leave))
     try:
-        return await kit.pipeline().acall(works)
+        return await kit.pipeline(timeout_s=None, attempt_timeout_s=None).acall(works)
     finally:
-        assert task is not None
-        # Only what the pipeline holds is asked for: the other one goes by itself.
-        while not leaving.done():
-            try:
-                await asyncio.shield(leaving)
-            except asyncio.CancelledError:
-                if not leaving.done():
-                    continue
+        # Only what the pipeline holds is asked for afterwards: the other permit goes by itself.
+        await stopped(other, lambda: bool(released))
 
 
 async def between_attempts(kit: Kit) -> Any:
@@ -97,17 +111,12 @@ async def between_attempts(kit: Kit) -> Any:
             raise answer
         return answer
 
-    async def moves() -> None:
-        for _ in range(30):
-            await asyncio.sleep(0)
-            kit.clock.advance(0.5)
-
-    moving = asyncio.ensure_future(moves())
+    other = asyncio.ensure_future(moving(kit, 0, lambda: asyncio.sleep(0)))
     try:
         retry = Retry(3, base_s=0.5, clock=kit.clock, rng=Top(), budget=BUDGET)
-        return await kit.pipeline(retry=retry, breaker=None, attempt_timeout_s=None).acall(fails)
+        return await kit.pipeline(retry=retry, breaker=None, timeout_s=None, attempt_timeout_s=None).acall(fails)
     finally:
-        moving.cancel()
+        await stopped(other)
 
 
 BUDGET = RetryBudget(capacity=1000)
@@ -126,7 +135,8 @@ async def cancelled_after(steps: int, work: Awaitable[Any], times: int) -> tuple
     for _ in range(times):
         task.cancel()
         await asyncio.sleep(0)
-    await asyncio.wait([task])
+    await asyncio.wait([task], timeout=30)
+    assert task.done(), f"hangs when cancelled after {steps} turns"
     return ended, asyncio.CancelledError() if task.cancelled() else task.exception()
 
 
@@ -141,6 +151,8 @@ def test_cancelled_at_each_await_nothing_stays_behind(scenario: str, times: int,
             assert isinstance(error, asyncio.CancelledError), f"after {steps} turns: {error!r}"
             cancelled += 1
         assert kit.bulkhead.in_flight == 0, f"after {steps} turns"
+        # A report that was itself cancelled is owed, and paid with the next ones.
+        kit.breaker.flush()
         snapshot = kit.breaker.snapshot()
         assert snapshot.probes_running == 0, f"after {steps} turns"
         assert snapshot.failures == 0
