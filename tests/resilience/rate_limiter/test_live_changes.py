@@ -155,7 +155,7 @@ def test_only_the_enforced_keys_are_refused(clock):
 
 @each_algorithm
 def test_a_key_with_a_limit_of_its_own_has_it_until_its_end(algorithm, store, clock):
-    events = []
+    events: list[telemetry.Event] = []
     stop = telemetry.subscribe(events.append, "rate_limiter.override")
     limiter = rule(algorithm, store, clock, limit=2)
     end = clock.now_us() / 1e6 + 100

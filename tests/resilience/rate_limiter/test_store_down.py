@@ -133,7 +133,7 @@ def test_a_bug_of_ours_is_told_aloud_whatever_the_policy(clock, policy):
 def test_where_memory_fails_too_the_answer_is_no(clock):
     store = FailingStore(StorageUnavailable("take", "away"))
     store.local = FailingStore(StorageProtocolError("gcra", "a law failed"))  # type: ignore[assignment]
-    store.local.run, store.local.arun = store.local.attempt, store.local.aattempt  # type: ignore[method-assign, assignment]
+    store.local.run, store.local.arun = store.local.attempt, store.local.aattempt  # type: ignore[method-assign]
     limiter = rule(store, clock)
     for verdict in (limiter.acquire("alice"), asyncio.run(limiter.aacquire("alice"))):
         assert (verdict.allowed, verdict.source, verdict.retry_after_s) == (False, "policy", 1.0)

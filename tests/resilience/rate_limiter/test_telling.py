@@ -13,7 +13,7 @@ from resilience.rate_limiter.told import MAX_TOLD_KEYS
 
 @pytest.fixture
 def events():
-    heard = []
+    heard: list[telemetry.Event] = []
     stop = telemetry.subscribe(heard.append, "rate_limiter.refused")
     yield heard
     stop()
@@ -104,7 +104,7 @@ def test_a_forked_child_tells_its_own_refusals(clock, events):
     child = os.fork()
     if child == 0:
         try:
-            told = []
+            told: list[telemetry.Event] = []
             telemetry.subscribe(told.append, "rate_limiter.refused")
             limiter.core.refusals._clock = type(clock)()
             limiter.acquire("alice")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from typing import Any
 
 import pytest
 
@@ -125,7 +126,7 @@ def test_the_async_twins_give_the_same_answers(algorithm, store, clock):
 
 
 def test_a_cost_above_the_capacity_is_refused_for_ever_and_no_store_is_asked(algorithm):
-    store = FailingStore()
+    store: Any = FailingStore()
     limiter = RateLimiter("login", algorithm, 3, 1, store=store)
     for answer in (limiter.acquire("alice", 4), limiter.peek("alice", 4), asyncio.run(limiter.aacquire("alice", 4))):
         assert answer == Verdict(False, 0, math.inf, 0.0, 3, "policy")
@@ -135,7 +136,7 @@ def test_a_cost_above_the_capacity_is_refused_for_ever_and_no_store_is_asked(alg
 
 
 def test_one_decision_is_one_question_to_the_store(algorithm):
-    store = FailingStore()
+    store: Any = FailingStore()
     limiter = RateLimiter("login", algorithm, 3, 1, store=store)
     limiter.acquire("alice")
     limiter.peek("alice")
