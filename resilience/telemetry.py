@@ -96,7 +96,8 @@ class Event:
 
 Callback = Callable[[Event], object]
 
-_lock = threading.Lock()
+# Taken again by its holder: what is allocated under it may run a garbage collection, and that a finalizer which counts.
+_lock = threading.RLock()
 _callbacks: tuple[tuple[str, Callback], ...] = ()
 _values: dict[tuple[str, Labels], float] = {}
 _sources: tuple[Callable[[], Iterable[Sample]], ...] = ()
@@ -187,7 +188,9 @@ def collect() -> dict[str, dict[Labels, float]]:
     """Every metric of the table with its values by labels; several sources of one sample add up."""
     collected: dict[str, dict[Labels, float]] = {name: {} for name in METRICS}
     with _lock:
-        samples: list[Sample] = [(name, labels, value) for (name, labels), value in _values.items()]
+        # Copied in one step: a finalizer that counts in the middle of a loop would change what is looped over.
+        held = _values.copy()
+    samples: list[Sample] = [(name, labels, value) for (name, labels), value in held.items()]
     for source in _sources:
         try:
             samples.extend(source())
@@ -218,7 +221,7 @@ def reset() -> None:
 def _after_fork() -> None:
     """The thread that held the lock while the process forked does not exist in the child."""
     global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
