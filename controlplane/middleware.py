@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from django.template.loader import render_to_string
 from django.utils import translation
-from resilience.asgi import client_address
 
 from resilience import maintenance
+from resilience.asgi import client_address
 from resilience.errors import MaintenanceMode
 
 Scope = MutableMapping[str, Any]

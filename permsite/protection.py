@@ -39,10 +39,14 @@ def declare() -> None:
     registry.declare("limiter", LOGIN_ADDRESS, limit=30, period_s=60.0, burst=60)
     # Above what anybody clicks, below what a stolen session could do unseen in a minute (chosen).
     registry.declare("limiter", ADMIN, limit=120, period_s=60.0, burst=120)
+    # These stand in front of nothing until the configuration sets a limit. Leased: a key that calls all the time costs no round
+    # trip a call; so their algorithm is gcra, the only one that can be leased.
+    for rule in (WIRE, API):
+        registry.declare("limiter", rule, limit=1_000_000, period_s=1.0, lease=Lease())
 
 
 class OptionalLimit:
-    """`app`, behind `rule` as soon as the live configuration gives that a limit and a period.
+    """`app`, behind `rule` as soon as the live configuration gives that a limit.
 
     `app` is looked up for each request and is the bare application until then: what is not configured costs nothing.
     """
@@ -56,14 +60,10 @@ class OptionalLimit:
         self._applied(config.current())
 
     def _applied(self, snapshot: Snapshot) -> None:
-        given = snapshot.section("limiters").get(self._rule, {})
-        if given.get("limit") is None or given.get("period_s") is None:
+        if snapshot.section("limiters").get(self._rule, {}).get("limit") is None:
             self.app = self._bare
-            return
-        # Leased: a key that calls all the time costs no round trip a call. Its published bound is in the limiter's page.
-        lease = Lease() if given.get("algorithm", "gcra") == "gcra" else None
-        limiter = registry.limiter(self._rule, limit=given["limit"], period_s=given["period_s"], lease=lease)
-        self.app = RateLimitMiddleware(self._bare, limiter, caller_key, body=self._body)
+        else:
+            self.app = RateLimitMiddleware(self._bare, registry.find("limiter", self._rule), caller_key, body=self._body)
 
 
 def caller_key(scope: Scope) -> str:

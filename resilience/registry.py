@@ -94,6 +94,11 @@ class Registry:
     def names(self, kind: str) -> list[str]:
         return self._shelf(kind).names()
 
+    def names_in(self, section: str) -> list[str]:
+        """By the section of the live configuration; none for one that holds no strategies."""
+        shelf = self._shelves.get(section)
+        return [] if shelf is None else shelf.names()
+
     def _shelf(self, kind: str) -> Shelf:
         for shelf in self._shelves.values():
             if shelf.kind.name == kind:
@@ -284,6 +289,7 @@ pipeline = registry.pipeline
 declare = registry.declare
 find = registry.find
 names = registry.names
+names_in = registry.names_in
 health = registry.health
 start = registry.start
 stop = registry.stop

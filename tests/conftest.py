@@ -120,11 +120,12 @@ def static_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def live_server_asgi(transactional_db: None, static_root: Path, settings: Any) -> Iterator[LiveServer]:
+def live_server_asgi(transactional_db: None, static_root: Path, settings: Any, tmp_path: Path) -> Iterator[LiveServer]:
     """The whole site over HTTP, at `.url`; what the test commits, the server sees."""
     from tests import live
 
     settings.STATIC_ROOT = static_root
+    settings.VAR = tmp_path  # the last-known-good configuration of one test must not be the next one's
     server = live.start(settings)
     yield server
     server.stop()

@@ -7,6 +7,7 @@ since pytest-django reads the settings before any hook of ours.
 from __future__ import annotations
 
 import os
+import tempfile
 
 # A shell set up for production is never hit; nor do its other settings bend a test.
 for _name in ("DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "ALLOWED_HOSTS", "ADMIN_THEME", "NUM_PROXIES", "STRICT_WRITES"):
@@ -14,6 +15,9 @@ for _name in ("DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "ALLOWED_HOSTS", "ADMIN
 for _name in ("SECRET_KEY_FILE", "SECRET_KEY_FALLBACKS", "AUDIT_KEY", "SUPERUSER_ON_WIRE", "SUBJECT_ATTRIBUTE", "DJANGO_REALM"):
     os.environ.pop(_name, None)
 os.environ["SECRET_KEY"] = "for-tests-only-" + "k" * 50
+# Nothing a test keeps may end up in the clone's own folder: a later `make run` would start with it.
+_var = tempfile.TemporaryDirectory(prefix="permsite-tests-var-")
+os.environ["PERMSITE_VAR"] = _var.name
 
 from permsite.settings import *  # noqa: E402, F403 - read after the environment is put right
 from permsite.settings import ALLOWED_HOSTS, database  # noqa: E402 - the same

@@ -66,6 +66,7 @@ class Screens:
             section=section,
             about=_(declared.help),
             rows=rows,
+            named=[(name, url("entry", section, name)) for name in service.declared_names(section) if name not in values],
             form=form,
             missing=missing(request, CONFIG_CHANGE, CONFIG_PAGE),
         )

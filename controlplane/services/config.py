@@ -14,7 +14,7 @@ from controlplane.services.following import announce, make_follower
 from controlplane.services.rights import CONFIG_CHANGE, CONFIG_PAGE, CONFIG_VIEW, control_realm, require
 from permissions.errors import Conflict, Invalid, NotFound, Problem
 from permissions.writing import Actor, Write, run_write
-from resilience import config, config_sources, params
+from resilience import config, config_sources, params, registry
 from resilience.config import Snapshot
 from resilience.errors import ConfigConflict, ConfigInvalid
 from resilience.maintenance import SECTION as MAINTENANCE
@@ -139,6 +139,11 @@ def known(section: str) -> params.Section:
     if section not in editable():
         raise NotFound(f"there is no section {params.shown(section)} here; known are {', '.join(editable())}")
     return params.SECTIONS[section]
+
+
+def declared_names(section: str) -> list[str]:
+    """What the code of this process declares in the section: names that a live value would reach."""
+    return registry.names_in(section)
 
 
 def _typed(section: str, values: object) -> dict[str, Any]:

@@ -133,6 +133,9 @@ def test_the_wire_is_not_limited_until_a_limit_is_set_and_then_by_key(live_serve
     assert isinstance(json.loads(text), str) and int(headers["Retry-After"]) > 0
     assert headers["RateLimit-Policy"] == '"wire";q=2;w=3600'
     assert ask(f"{base}/access/v1/evaluation", body=QUESTION, **two)[0] == 200
+    limits(wire={"limit": 4, "period_s": 7200.0})  # the same rate, and room for two more
+    answers = [ask(f"{base}/access/v1/evaluation", body=QUESTION, **one)[0] for _ in range(3)]
+    assert answers == [200, 200, 429]  # what was used up stays used up
     limits()
     assert ask(f"{base}/access/v1/evaluation", body=QUESTION, **one)[0] == 200
 
