@@ -15,6 +15,8 @@ def law(db: Keyspace, keys: Sequence[str], args: Sequence[int | str], now: int) 
     halvings = (now - stamp) // half
     stamp += halvings * half
     counts: dict[str, int] = {name: left for name, count in held.items() if (left := count >> min(halvings, 60))}
+    if not counts:
+        stamp = now  # as if the key had gone: it may have
     for at in range(4, 4 + 2 * pairs, 2):
         name = str(args[at])
         counts[name] = counts.get(name, 0) + int(args[at + 1])

@@ -17,6 +17,8 @@ for i = 1, #held, 2 do
     if count > 0 then counts[held[i]] = count end
   end
 end
+-- As if the key had gone: it may have.
+if next(counts) == nil then stamp = now end
 for i = 6, 4 + 2 * given_pairs, 2 do
   local name = 'k' .. ARGV[i]
   counts[name] = (counts[name] or 0) + tonumber(ARGV[i + 1])

@@ -8,11 +8,11 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', int(now))
 if ARGV[2] ~= '' then
   if lease > 0 then
     redis.call('ZADD', KEYS[1], int(now + lease), ARGV[2])
-    -- Another node's lease may be longer: the key stays as long as the longest.
-    local ttl = ttl_ms(lease)
-    if redis.call('PTTL', KEYS[1]) < tonumber(ttl) then redis.call('PEXPIRE', KEYS[1], ttl) end
   else
     redis.call('ZREM', KEYS[1], ARGV[2])
   end
 end
+-- Another node's lease may be longer, the longest may have left: the key stays as long as the last of them.
+local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
+if last then redis.call('PEXPIRE', KEYS[1], ttl_ms(tonumber(last) - now)) end
 return {redis.call('ZCARD', KEYS[1])}

@@ -18,7 +18,6 @@ ADAPTERS = [
     pytest.param("cluster", marks=CLUSTER),
     pytest.param("cluster-async", marks=CLUSTER),
     "failover",
-    pytest.param("failover-cluster", marks=CLUSTER),
     "failover-dead",
 ]
 MADE = {"redis": RedisAdapter, "cluster": RedisAdapter, "redis-async": AsyncAdapter, "cluster-async": AsyncAdapter}
