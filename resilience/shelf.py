@@ -146,8 +146,8 @@ class Shelf:
             return
         try:
             self.kind.configure(strategy, changes)
-        except (ValueError, NotImplementedError) as error:
-            # Also a value that is right by its table may not fit what the code declared: the old ones go on.
+        except Exception as error:  # noqa: BLE001 - one entry that does not fit must not keep the other names on old values
+            # A value that is right by its table may still not fit what the code declared.
             emit("config.rejected", source="registry", path=f"{self.kind.section}.{name}", problem=str(error))
         else:
             entry.live = dict(live)
