@@ -210,12 +210,11 @@ def internal_error(component: str, stage: str, error: BaseException) -> None:
 
 
 def reset() -> None:
-    """Forgets every count and listener: for tests, and for a forked child whose counts are its own."""
-    global _callbacks, _sources  # noqa: PLW0603
+    """Forgets every count and listener, for tests. Sources stay: what they tell is their holders' own."""
+    global _callbacks  # noqa: PLW0603
     with _lock:
         _values.clear()
         _callbacks = ()
-        _sources = ()
 
 
 def _after_fork() -> None:
