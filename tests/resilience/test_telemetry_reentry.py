@@ -26,14 +26,15 @@ def test_a_finalizer_may_count_and_unsubscribe_while_figures_are_collected(monke
             gc.collect()
             return Collecting(self)
 
-        def items(self):  # type: ignore[no-untyped-def]
+        def items(self):
             gc.collect()
             return super().items()
 
     monkeypatch.setattr(telemetry, "_values", Collecting())
     remove = telemetry.add_source(tuple)
     doomed = Cycle()
-    weakref.finalize(doomed, lambda: (remove(), telemetry.count("resilience_blocking_calls_total")))
+    weakref.finalize(doomed, remove)
+    weakref.finalize(doomed, telemetry.count, "resilience_blocking_calls_total")
     del doomed
     thread = threading.Thread(target=telemetry.collect, daemon=True)
     thread.start()

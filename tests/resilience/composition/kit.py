@@ -14,7 +14,7 @@ from resilience.laws.keyspace import Reply
 class BreakableStore(MemoryStore):
     """Memory that passes for Redis, with a memory of its own behind it. `broken`: operation, or "all" → what it raises."""
 
-    name = "redis"  # type: ignore[misc]  # strategies batch and fall back as they do with a server
+    name = "redis"  # type: ignore[assignment]  # strategies batch and fall back as they do with a server
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock=clock)
@@ -185,8 +185,10 @@ def middleware(kit: Kit, fn: Callable[[], Any], on: type[Exception]) -> Any:
 
     async def send(message: Any) -> None: ...
 
+    async def receive() -> Any: ...
+
     scope = {"type": "http", "path": "/", "method": "GET", "headers": [], "client": ("127.0.0.1", 1)}
-    run_all(RateLimitMiddleware(app, kit.limiter, lambda scope: "pay")(scope, send, send))
+    run_all(RateLimitMiddleware(app, kit.limiter, lambda scope: "pay")(scope, receive, send))
     return answers[0]
 
 

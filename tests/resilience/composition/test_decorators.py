@@ -188,6 +188,15 @@ def test_a_bulkhead_holds_its_permit_while_the_call_runs() -> None:
     assert room.in_flight == 0
 
 
+def test_the_limit_of_a_bulkhead_may_stand_beside_its_name(name: str) -> None:
+    @bulkhead(name, 7)
+    def call() -> str:
+        return "in"
+
+    assert call() == "in"
+    assert registry.bulkhead(name).limit == 7
+
+
 def test_degradable_answers_and_names_the_function() -> None:
     @degradable(fallback=lambda user, *, error: f"plain for {user} after {type(error).__name__}")
     def page(user: str) -> str:

@@ -225,7 +225,7 @@ def test_requests_do_not_see_each_other_s_fallbacks_but_tasks_write_into_theirs(
             return degraded()
 
     async def scenario() -> list[tuple[str, ...]]:
-        return await asyncio.gather(request("a"), request("b"))
+        return list(await asyncio.gather(request("a"), request("b")))
 
     assert asyncio.run(scenario()) == [("a.0", "a.1"), ("b.0", "b.1")]
 

@@ -352,7 +352,7 @@ def test_a_wrong_name_is_a_value_error(name: Any) -> None:
     [(("rule", "k"), "rate_limit"), ("key", "key"), ("cost", "cost"), ("bool", "cost"), ("limiter", "RateLimiter")],
 )
 def test_a_wrong_limit_is_a_value_error_that_says_what(kit: Kit, limit: Any, what: str) -> None:
-    wrong = {
+    wrong: dict[str, Any] = {
         "key": Limit(kit.limiter(), 3),  # type: ignore[arg-type]
         "cost": Limit(kit.limiter(), "k", 0),
         "bool": Limit(kit.limiter(), "k", True),

@@ -134,8 +134,8 @@ def test_a_fallback_that_fails_in_its_items_raises_the_first_exception(collect: 
 
 def test_an_asynchronous_fallback_may_be_a_coroutine_or_a_generator() -> None:
     async def fails() -> Any:
-        raise TimeoutError
-        yield
+        for item in then_raise([], TimeoutError()):
+            yield item
 
     async def generator() -> Any:
         yield "plain"
@@ -251,8 +251,7 @@ def test_one_that_is_never_begun_takes_nothing() -> None:
     kit = Kit()
 
     def items() -> Any:
-        raise AssertionError("nobody asked")
-        yield
+        yield from then_raise([], AssertionError("nobody asked"))
 
     kit.pipeline().stream(items).close()
     assert kit.limiter.peek("pay").remaining == LIMIT

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -91,9 +93,9 @@ def test_the_body_s_exception_leaves_as_the_same_object(clock: FakeClock) -> Non
     assert remaining_s() is None
 
 
-async def _late(clock: FakeClock, limit: Timeout, body: object) -> BaseException | str:
+async def _late(clock: FakeClock, limit: Timeout, body: Callable[[], Awaitable[Any]]) -> BaseException | str:
     """Runs body() under the timeout and lets the deadline pass while it waits; what came of it."""
-    task = asyncio.ensure_future(limit.acall(body))  # type: ignore[arg-type]
+    task: asyncio.Future[str] = asyncio.ensure_future(limit.acall(body))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     clock.advance(1.0)

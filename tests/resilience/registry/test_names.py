@@ -117,7 +117,8 @@ def test_a_pipeline_is_composed_of_names_and_recomposed_live(world: World) -> No
     with pytest.raises(RateLimited):
         pipeline.call(lambda user: user, "a")
     world.apply()
-    assert (pipeline.plan.timeout_s, pipeline.plan.limits, pipeline.plan.retry) == (None, (), None)
+    after = pipeline.plan
+    assert (after.timeout_s, after.limits, after.retry) == (None, (), None)
     assert pipeline.plan.breaker is world.registry.breaker("dep")
 
 

@@ -139,6 +139,7 @@ def test_processes_are_counted_and_a_killed_one_leaves_with_its_lease(valkey_url
     store = RedisStore(valkey_url, prefix=prefix, timeout_s=5.0)
     try:
         for child in children:
+            assert child.stdout is not None
             assert child.stdout.readline() == "alive\n"
         node = NodeBeat(store, lease_s=60.0)
         assert node.beat() == 3
