@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from resilience.pipeline import Limit, Pipeline
     from resilience.rate_limiter import Lease, RateLimiter, RateLimitSet, SetVerdict, Verdict, create_limiter
     from resilience.redis_bus import RedisBus
-    from resilience.redis_report import ConnectionReport
+    from resilience.redis_report import ConnectionReport, check_connection, connection_info
     from resilience.retry import Retry, RetryBudget
     from resilience.storage.base import Storage, StorageHealth
     from resilience.storage.failover import FailoverStore
@@ -73,7 +73,7 @@ _HOMES: Final = {
     "resilience.pipeline": "Limit Pipeline",
     "resilience.rate_limiter": "Lease RateLimitSet RateLimiter SetVerdict Verdict create_limiter",
     "resilience.redis_bus": "RedisBus",
-    "resilience.redis_report": "ConnectionReport",
+    "resilience.redis_report": "ConnectionReport check_connection connection_info",
     "resilience.retry": "Retry RetryBudget",
     "resilience.storage.base": "Storage StorageHealth",
     "resilience.storage.failover": "FailoverStore",
@@ -139,6 +139,8 @@ __all__ = [
     "SystemClock",
     "Timeout",
     "Verdict",
+    "check_connection",
+    "connection_info",
     "create_limiter",
     "degraded",
     "degraded_scope",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import threading
+import types
 import weakref
 from dataclasses import dataclass
 from functools import partial
@@ -281,3 +283,13 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+class _Callable(types.ModuleType):
+    """`resilience.redis_client` is this module wherever it was imported, and the published name of the function: both work."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return redis_client(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -6,8 +6,10 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import resilience
+from resilience import redis_client
 
 ROOT = Path(resilience.__file__).resolve().parent.parent
 
@@ -53,6 +55,15 @@ import resilience.registry
 def call(): ...
 """
     assert "django" not in modules_after(code)
+
+
+def test_the_module_of_the_clients_is_also_the_function_it_is_named_after() -> None:
+    modules = modules_after("from resilience import redis_client; redis_client('redis://127.0.0.1:1', role='decision')")
+    assert "django" not in modules
+    function: Any = redis_client  # to a type checker it is the module alone
+    made = function("unix:///tmp/nobody.sock", asynchronous=True)
+    assert type(made) is redis_client.AsyncClient
+    assert redis_client.redis_client.__module__ == redis_client.__name__ == "resilience.redis_client"
 
 
 def test_the_probe_sees_a_socket_and_a_thread() -> None:
