@@ -265,6 +265,9 @@ class RateLimiter:
         return take_receipt(verdict)
 
 
-def create_limiter(algorithm: str, *, name: str, **options: Any) -> RateLimiter:
-    """The limiter of this algorithm. Raises NotImplementedError, naming those there are, for any other."""
+def create_limiter(algorithm: str, *, name: str = "limiter", **options: Any) -> RateLimiter:
+    """The limiter of this algorithm. Raises NotImplementedError, naming those there are, for any other.
+
+    Limiters of one name, algorithm and store count together: give each purpose a name.
+    """
     return RateLimiter(name, algorithm, **options)

@@ -44,11 +44,14 @@ def test_a_name_that_could_not_stand_in_a_key_is_refused(name):
 def test_an_unknown_algorithm_is_named_beside_the_known_ones_at_construction(algorithm):
     with pytest.raises(NotImplementedError, match="fixed_window, gcra, sliding_log, sliding_window, token_bucket"):
         create_limiter(algorithm, name="login", **GOOD)
+    with pytest.raises(NotImplementedError, match="fixed_window, gcra, sliding_log, sliding_window, token_bucket"):
+        create_limiter(algorithm)
 
 
 @pytest.mark.parametrize("algorithm", sorted(LIMITERS))
 def test_create_limiter_makes_each_known_one(algorithm):
     assert create_limiter(algorithm, name="login", **GOOD).options["algorithm"] == algorithm
+    assert create_limiter(algorithm, **GOOD).acquire("alice").remaining == 9
 
 
 @pytest.mark.parametrize(
