@@ -15,7 +15,17 @@ class Refusal(Protocol):
 
 
 class ResilienceError(Exception):
-    """Everything this package raises."""
+    """Everything this package raises. A process pool can send each home as it is."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default an exception is made again from its message alone, which most of ours cannot be: it would break the pool.
+        return _received, (type(self), self.args), self.__dict__
+
+
+def _received(kind: type[ResilienceError], args: tuple[Any, ...]) -> ResilienceError:
+    error = kind.__new__(kind, *args)
+    error.args = args  # an OSError, as DeadlineExceeded is one, leaves them to __init__
+    return error
 
 
 class ExecutionRejected(ResilienceError):

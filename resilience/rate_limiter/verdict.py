@@ -47,6 +47,10 @@ class Verdict(_Figures):
     def __bool__(self) -> bool:
         return self.allowed
 
+    def __getstate__(self) -> dict[str, Any] | None:
+        """Of a copy and in another process, which refund nothing: a receipt is good once, where the limiter is."""
+        return {"is_shadow": True} if self.is_shadow else None
+
 
 class SetVerdict(NamedTuple):
     """The answer of several limits; true when all allow. `tightest`: the rule that matters most to the caller."""
