@@ -81,8 +81,10 @@ def rate_limit(
     return _decorator("rate_limit", "rate_limit", lambda: Limit(find(), key, cost))
 
 
-def bulkhead(name: str | Bulkhead, **defaults: Any) -> Callable[[F], F]:
+def bulkhead(name: str | Bulkhead, max_concurrent: int | None = None, **defaults: Any) -> Callable[[F], F]:
     """Runs at most so many calls at once, over all processes."""
+    if max_concurrent is not None:
+        defaults["max_concurrent"] = max_concurrent
     return _decorator("bulkhead", "bulkhead", _named("bulkhead", name, Bulkhead, defaults))
 
 

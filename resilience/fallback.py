@@ -46,7 +46,8 @@ def _note(name: str) -> None:
 class Fallback:
     """`handler` answers instead of a call that raised one of `on`.
 
-    It is called with the arguments of the call, or with none where it takes none; a parameter called `error` gets the exception.
+    It is called with the arguments of the call, or with none where it takes none; a parameter called `error` gets the exception,
+    as does the only one, whatever its name, where the call has no arguments.
     If it raises, the first exception leaves as the same object, with the handler's as its `__context__`. What is no Exception
     (cancellation, exit) is never answered and never held back.
     """
@@ -64,7 +65,7 @@ class Fallback:
         self.on = _classes(on)
         self.name = name
         self.is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
-        self._takes_error, self._takes_none = _shape(handler)
+        self._takes_error, self._takes_none, self._takes_one = _shape(handler)
 
     def call(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         self.refuse_async()
@@ -129,6 +130,8 @@ class Fallback:
         extra = {"error": error} if self._takes_error else {}
         if self._takes_none:
             return self.handler(**extra)
+        if self._takes_one and not args and not kwargs:
+            return self.handler(error)
         return self.handler(*args, **{**kwargs, **extra})
 
     def _used(self, error: Exception) -> None:
@@ -171,12 +174,18 @@ def _classes(on: Any) -> tuple[type[Exception], ...]:
     return classes
 
 
-def _shape(handler: Callable[..., Any]) -> tuple[bool, bool]:
-    """(takes `error`, takes nothing else). What hides its signature, as some builtins do, gets the arguments of the call."""
+def _shape(handler: Callable[..., Any]) -> tuple[bool, bool, bool]:
+    """(takes `error`, takes nothing else, needs exactly one other). What hides its signature, as some builtins do, gets the
+    arguments of the call."""
     try:
         parameters = inspect.signature(handler).parameters
     except (TypeError, ValueError):
-        return False, False
+        return False, False, False
     error = parameters.get("error")
     takes_error = error is not None and error.kind in (error.KEYWORD_ONLY, error.POSITIONAL_OR_KEYWORD)
-    return takes_error, not set(parameters) - {"error"}
+    needed = [each for each in parameters.values() if each.default is each.empty and each.kind not in _VARIADIC]
+    needs_one = len(needed) == 1 and not takes_error and needed[0].kind is not inspect.Parameter.KEYWORD_ONLY
+    return takes_error, not set(parameters) - {"error"}, needs_one
+
+
+_VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
