@@ -96,11 +96,25 @@ def _override(values: Mapping[str, Any]) -> None:
         raise Mistake(f"lacks {', '.join(missing)}")
 
 
+def _breaker(values: Mapping[str, Any]) -> None:
+    """What is not given may be set in the code: only what stands here together can be judged here."""
+    open_s, longest_s = values.get("open_s"), values.get("open_max_s")
+    if open_s is not None and longest_s is not None and longest_s < open_s:
+        raise Mistake(f"open_max_s is at least open_s, which is {open_s:g}, not {longest_s:g}")
+
+
+def _retry(values: Mapping[str, Any]) -> None:
+    base_s, max_s = values.get("base_s"), values.get("max_s")
+    if base_s is not None and max_s is not None and base_s > max_s:
+        raise Mistake(f"base_s is at most max_s, which is {max_s:g}, not {base_s:g}")
+
+
 BREAKERS: Final = register(
     Section(
         "breakers",
         keyed=True,
         help=_("Circuit breakers by name. What is not set here stays as the code has it."),
+        check=_breaker,
         params=(
             Param("failure_ratio", "float", 0.5, min=0.001, max=1, help=_("Share of failed calls that opens it.")),
             Param("minimum_calls", "int", 10, min=1, max=1_000_000, help=_("Calls in the window before a ratio counts.")),
@@ -139,6 +153,7 @@ RETRIES: Final = register(
         "retries",
         keyed=True,
         help=_("Retries by name."),
+        check=_retry,
         params=(
             Param("attempts", "int", 3, min=1, max=100, help=_("Attempts altogether; 1 repeats nothing.")),
             seconds("base_s", 0.05, _("Upper bound of the first pause, in seconds; it doubles each time."), least=0.0),

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from resilience import sections
+from resilience import params, sections
 from resilience.bulkhead import Bulkhead
 from resilience.circuit_breaker.breaker import CircuitBreaker
+from resilience.errors import ConfigInvalid
 from resilience.params import Section
 from resilience.pipeline import Pipeline
 from resilience.rate_limiter.limiter import RateLimiter
@@ -34,6 +35,23 @@ def test_every_option_is_a_parameter_with_the_same_default(strategy: type, secti
     for param in section.params:
         if options[param.name] is not inspect.Parameter.empty:
             assert param.default == options[param.name], param.name
+
+
+@pytest.mark.parametrize(
+    ("section", "wrong", "right"),
+    [
+        ("breakers", {"open_max_s": 1, "open_s": 10}, {"open_max_s": 10, "open_s": 10}),
+        ("retries", {"base_s": 5, "max_s": 1}, {"base_s": 5, "max_s": 5}),
+    ],
+)
+def test_parameters_that_contradict_each_other_are_refused_though_nobody_uses_the_name(
+    section: str, wrong: dict[str, Any], right: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigInvalid, match=f"{section}.billing: {next(iter(wrong))} is at "):
+        params.validate(section, {"billing": wrong})
+    params.validate(section, {"billing": right})
+    for name, value in wrong.items():
+        params.validate(section, {"billing": {name: value}})
 
 
 @pytest.mark.parametrize("section", sections.declared(), ids=lambda section: section.name)
