@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from permissions import pdp
 from permissions.models import Realm
 from permsite.version import VERSION
+from resilience import maintenance
 from resilience.redis_client import Client, redis_client
 
 EVERY_S: Final = 1.0
@@ -124,6 +125,9 @@ class Monitor:
             return 503, "starting"
         if self._clock() - self._good_at > BOUND_S:
             return 503, "database"
+        # Still ready: taken out of service, callers would read the balancer's message instead of ours.
+        if maintenance.status().on:
+            return 200, "maintenance"
         # Answers are the same without the store, only slower: no reason to send callers elsewhere.
         return 200, "degraded" if self.store.state == "down" else "ok"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from controlplane.models import ConfigRevision
 from permissions.models import AuditEvent
@@ -129,6 +130,24 @@ def test_a_shell_switches_through_the_rows(cast: Cast, django_capture_on_commit_
     with django_capture_on_commit_callbacks(execute=True):
         maintenance.disable()
     assert maintenance.status().mode == "off"
+
+
+@pytest.mark.parametrize("mode", ["full", "read_only"])
+def test_while_it_is_on_this_process_is_ready_and_says_maintenance(
+    cast: Cast, mode: str, django_capture_on_commit_callbacks: Any
+) -> None:
+    def probe() -> tuple[int, bytes]:
+        answer = Client().get("/readyz")
+        return answer.status_code, answer.content
+
+    assert probe() == (200, b'{"status": "ok"}')
+    with django_capture_on_commit_callbacks(execute=True):
+        cast.bob.put("maintenance", {"mode": mode, "reason": "moving"})
+    assert probe() == (200, b'{"status": "maintenance"}')
+    assert Client().get("/healthz").status_code == 200
+    with django_capture_on_commit_callbacks(execute=True):
+        cast.bob.put("maintenance", {"mode": "off"})
+    assert probe() == (200, b'{"status": "ok"}')
 
 
 def test_the_switch_is_never_behind_itself(cast: Cast, django_capture_on_commit_callbacks: Any) -> None:
