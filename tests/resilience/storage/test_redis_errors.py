@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -21,7 +23,9 @@ from resilience.errors import (
     StorageTimeout,
     StorageUnavailable,
 )
+from resilience.storage.link import news_of
 from resilience.storage.redis import RedisStore
+from resilience.storage.wire import PING
 from tests.resilience.storage.middlemen import Parrot, Wire
 
 TAKE = ("take", 1, 1, 3_600_000_000, 1, 100)  # one an hour: none comes back while a test runs
@@ -283,12 +287,7 @@ def test_a_server_that_trickles_cannot_stretch_the_timeout(loop: Any) -> None:
 
 
 def test_it_speaks_tls(server: Server, admin: redis.Redis, tmp_path: Path, loop: Any) -> None:
-    """TLS 1.3 sends tickets after the handshake, which must not pass for an idle connection's end."""
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    made += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
-    subprocess.run(made, cwd=tmp_path, check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    context = _certified(tmp_path)
     with Wire(server.url.removeprefix("unix://"), context=context) as wire:
         url = f"rediss://127.0.0.1:{wire.port}/0?ssl_ca_certs={tmp_path}/cert.pem"
         store = RedisStore(url, timeout_s=10)
@@ -313,3 +312,30 @@ def test_it_speaks_tls(server: Server, admin: redis.Redis, tmp_path: Path, loop:
             loop(store.arun("gcra", "c", TAKE))
         loop(store.aclose())
         store.close()
+
+
+def test_a_servers_tickets_are_no_idle_connections_end(server: Server, tmp_path: Path) -> None:
+    """TLS 1.3 sends them after the handshake: bytes to read before anything was asked."""
+    with Wire(server.url.removeprefix("unix://"), context=_certified(tmp_path)) as wire:
+        trusting = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+        plain = socket.create_connection(("127.0.0.1", wire.port), timeout=10)
+        with trusting.wrap_socket(plain, server_hostname="localhost") as sock:
+            has_ended = news_of(sock)
+            assert select.select([sock], [], [], 10)[0], "the tickets came"
+            assert not has_ended(0)
+            sock.sendall(PING)
+            assert sock.recv(100) == b"+PONG\r\n"
+            assert not has_ended(0)
+            wire.drop_all()
+            assert select.select([sock], [], [], 10)[0], "the end came"
+            assert has_ended(0)
+
+
+def _certified(folder: Path) -> ssl.SSLContext:
+    """A server's context with a certificate of its own, in `folder`."""
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    made += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(made, cwd=folder, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
