@@ -41,6 +41,7 @@ class Site:
         self._static = static
         self._django = django
         self._gate = MaintenanceGate(self._dispatch, num_proxies=settings.NUM_PROXIES)
+        self._socket_gate = MaintenanceGate(_no_socket, num_proxies=settings.NUM_PROXIES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -50,9 +51,7 @@ class Site:
         elif kind == "lifespan":
             await _lifespan(receive, send)
         else:
-            # No page of ours opens a socket: closing before accepting answers the handshake with 403.
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
+            await self._socket_gate(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -69,6 +68,12 @@ class Site:
         """Follows the configuration no more: for tests, which build many."""
         self._wire.close()
         self._api.close()
+
+
+async def _no_socket(scope: Scope, receive: Receive, send: Send) -> None:
+    """No page of ours opens a socket: closing before accepting answers the handshake with 403."""
+    await receive()
+    await send({"type": "websocket.close", "code": 1000})
 
 
 def _end_with_the_parent() -> None:

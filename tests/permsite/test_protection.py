@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -12,6 +14,7 @@ from permissions.models import Realm
 from permissions.services.keys import key_create
 from permissions.writing import SYSTEM
 from permsite import protection
+from permsite.asgi import application
 from resilience import config, maintenance, registry
 from tests.permsite.test_site import ask
 
@@ -63,6 +66,34 @@ def test_maintenance_answers_checks_with_503_and_the_message_and_leaves_admin_an
         assert ask(base + path, **administrator)[0] == 200, path
     switch(base, administrator, mode="off")
     assert ask(f"{base}/access/v1/evaluation", body=QUESTION, **caller)[0] == 200
+
+
+def test_the_handshake_of_a_socket_is_told_of_the_maintenance_too(monkeypatch):
+    async def talk(**more: object) -> list[dict[str, Any]]:
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "websocket.connect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        scope = {"type": "websocket", "path": "/ws/control/", "headers": [], "client": ("192.0.2.1", 5), **more}
+        await application(scope, receive, send)
+        return sent
+
+    def shake(**more: object) -> list[dict[str, Any]]:
+        return asyncio.run(talk(**more))
+
+    assert shake() == [{"type": "websocket.close", "code": 1000}]
+    monkeypatch.setattr(maintenance.SWITCH, "_writer", None)
+    maintenance.enable(REASON)
+    (closed,) = shake()
+    assert closed["code"] == 1013 and REASON in closed["reason"]
+    start, body = shake(extensions={"websocket.http.response": {}})
+    assert start["status"] == 503 and REASON in json.loads(body["body"])
+    maintenance.disable()
+    assert shake() == [{"type": "websocket.close", "code": 1000}]
 
 
 def test_a_page_under_maintenance_is_a_page_in_the_readers_language(live_server_asgi, administrator):
