@@ -14,7 +14,7 @@ from resilience.laws.keyspace import Reply
 class BreakableStore(MemoryStore):
     """Memory that passes for Redis, with a memory of its own behind it. `broken`: operation, or "all" → what it raises."""
 
-    name = "redis"  # type: ignore[assignment]  # strategies batch and fall back as they do with a server
+    name = "redis"  # type: ignore[misc, assignment]  # strategies batch and fall back as they do with a server
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock=clock)
