@@ -42,7 +42,17 @@ def operators_pages(visit: Visit) -> list[str]:
     ]
 
 
+_found: list[str] = []
+
+
 def every_page(visit: Visit) -> list[str]:
+    """The addresses, looked for once a process: all looks are of one world."""
+    if not _found:
+        _found.extend(_look_for(visit))
+    return _found
+
+
+def _look_for(visit: Visit) -> list[str]:
     """The index, each list with its counts, each form, new and old, and the pages beside them."""
     pages = ["/admin/", f"{BASE}/resource/tree/", f"{BASE}/realm/switch/", "/admin/auth/user/", "/admin/password_change/"]
     for noun in NOUNS:

@@ -73,7 +73,7 @@ keys = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 scalars: st.SearchStrategy[Any] = (
     st.none()
     | st.booleans()
-    | st.integers(-(2**70), 2**70)
+    | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.sampled_from(TRAPS)
     | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
