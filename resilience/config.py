@@ -21,6 +21,7 @@ from resilience.sections import declared
 
 Sections = Mapping[str, Mapping[str, Any]]
 CHANNEL: Final = "resilience:config_updated"
+SWITCH: Final = "maintenance"  # the one section that is taken from a version wrong elsewhere
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -97,20 +98,43 @@ class Live:
         return self._current
 
     def consider(self, snapshot: Snapshot, source: str) -> bool:
-        """Applies the snapshot if it is newer. Raises ConfigInvalid for one that is wrong anywhere; nothing of it is used."""
+        """Applies the snapshot if it is newer. Raises ConfigInvalid for one that is wrong anywhere.
+
+        Nothing of a wrong one is used but its maintenance switch, where that is right: a version that was good until an upgrade
+        tightened a bound must neither end a maintenance nor keep anybody from ending one.
+        """
         with self._lock:
             if snapshot.key <= self._current.key:
                 return False
-            typed = self._checked(snapshot)
-            self._current, self.source = typed, source
-            for callback in self._applied:
-                try:
-                    callback(typed)
-                except Exception as error:  # noqa: BLE001 - one listener's fault must not keep the others on old values
-                    telemetry.internal_error("config", "applied", error)
+            try:
+                typed = self._checked(snapshot)
+            except ConfigInvalid:
+                self._take_the_switch(snapshot)
+                raise
+            self.source = source
+            self._swap(typed)
         telemetry.gauge("resilience_config_version", typed.version)
         telemetry.emit("config.applied", epoch=typed.epoch, version=typed.version, source=source)
         return True
+
+    def _take_the_switch(self, snapshot: Snapshot) -> None:
+        """The caller holds the lock. Position and source stay: a good version of the same number is still to come."""
+        try:
+            values = params.validate(SWITCH, snapshot.section(SWITCH))
+        except ConfigInvalid:
+            return
+        now = self._current
+        if values != now.section(SWITCH):
+            self._swap(Snapshot(now.epoch, now.version, MappingProxyType({**now.sections, SWITCH: values})))
+
+    def _swap(self, snapshot: Snapshot) -> None:
+        """The caller holds the lock."""
+        self._current = snapshot
+        for callback in self._applied:
+            try:
+                callback(snapshot)
+            except Exception as error:  # noqa: BLE001 - one listener's fault must not keep the others on old values
+                telemetry.internal_error("config", "applied", error)
 
     def check(self, sections: Sections) -> None:
         """Raises ConfigInvalid where this process could not run the whole of it. Applies nothing."""

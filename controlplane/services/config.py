@@ -264,7 +264,8 @@ def _written(
             raise Stale(expected, actual, since)
         sections, back_to = build(now)
         try:
-            config.LIVE.check(sections)
+            # The switch is turned whatever else is stored: another section may have become wrong by an upgrade.
+            config.LIVE.check({section: sections[section]} if section == config.SWITCH else sections)
         except ConfigInvalid as error:
             raise Invalid([Problem(error.path, error.problem)]) from error
         if len(config_sources.encode(sections)) > config_sources.MAX_BYTES:

@@ -165,3 +165,17 @@ def test_the_switch_is_never_behind_itself(cast: Cast, django_capture_on_commit_
     assert maintenance.active(permission="permsite.config:view") is None
     for path in ("/adminx", "/api/v1/maintenancex", "/api/v1/check", "/access/v1/evaluation", "/"):
         assert maintenance.active(path=path) is not None, path
+
+
+def test_it_turns_though_another_stored_section_has_become_wrong(cast: Cast, django_capture_on_commit_callbacks: Any) -> None:
+    """As after an upgrade that tightened a bound: the operator must not have to mend retries before a fire is put out."""
+    ConfigRevision.objects.create(
+        epoch=1, version=1, sections={"retries": {"x": {"attempts": 10_000}}}, section="retries", author="an older release"
+    )
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = cast.bob.put("maintenance", {"mode": "full", "reason": "fire"})
+    assert answer.status == 200, answer.body
+    assert maintenance.active(path="/api/v1/roles/") is not None
+    with django_capture_on_commit_callbacks(execute=True):
+        assert cast.bob.put("maintenance", {"mode": "off"}).status == 200
+    assert maintenance.active(path="/api/v1/roles/") is None
