@@ -27,8 +27,9 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 STATIC: Final = "/static/"
 API: Final = "/api/"
-# Never behind a limit: whoever measures the health of a site under load must be answered, and whoever would end a maintenance.
-PROBES: Final = frozenset({"/api/v1/system/health", "/api/v1/maintenance"})
+# Never behind a limit: whoever measures the health of a site under load must be answered, and whoever would end a maintenance or
+# lift a limit that was set too low.
+UNLIMITED: Final = ("/api/v1/system/", "/api/v1/maintenance")
 
 
 class Site:
@@ -59,7 +60,7 @@ class Site:
             await self._wire.app(scope, receive, send)
         elif path.startswith(STATIC):
             await self._static(scope, receive, send)
-        elif path.startswith(API) and path not in PROBES:
+        elif path.startswith(API) and not path.startswith(UNLIMITED):
             await self._api.app(scope, receive, send)
         else:
             await self._django(scope, receive, send)

@@ -187,6 +187,7 @@ def test_the_api_is_limited_apart_from_the_wire_and_health_never(live_server_asg
     assert answers[1][1]["Content-Type"] == "application/problem+json"
     assert ask(f"{base}/access/v1/evaluation", body=QUESTION, **caller)[0] == 200
     assert ask(f"{base}/api/v1/system/health", **caller)[0] == 200
+    assert ask(f"{base}/api/v1/system/config", **caller)[0] == 403  # refused for want of a right, not by the limit to be lifted
 
 
 @pytest.mark.django_db
