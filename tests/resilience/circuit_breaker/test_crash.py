@@ -71,6 +71,7 @@ def test_a_forked_child_reports_as_itself_and_ends_no_probe_of_its_parent(valkey
     breaker = CircuitBreaker("billing", store=store, open_s=0.01, minimum_calls=4, clock=SYSTEM)
     breaker.call(works)
     breaker.flush()
+    until(lambda: breaker.snapshot().calls == 1)  # its own thread may have been telling it when flush() looked
     for _ in range(50):
         breaker.call(works)  # gathered, and not the child's to tell
     assert breaker._core is not None
@@ -90,10 +91,11 @@ def test_a_forked_child_reports_as_itself_and_ends_no_probe_of_its_parent(valkey
         process, pipe = in_a_fork(child)
     other, calls, seen = received(pipe)
     assert other
-    assert calls in (2, 52), "the parent's gathered calls are told once, by the parent"
+    assert 2 <= calls <= 52, "the parent's gathered calls are told once, by the parent, if not yet all of them"
     assert seen == 2
     breaker.flush()
-    until(lambda: breaker.snapshot().calls == 52)
+    until(lambda: breaker.snapshot().calls >= 52)
+    assert breaker.snapshot().calls == 52
     breaker.force_open("a drill")
     assert received(pipe) == "heard", "the child listens for itself"
     process.join(60)
