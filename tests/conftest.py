@@ -49,7 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: object) -> None:
-    node.workerinput[INPUT] = node.config.stash[SERVERS].for_worker()  # type: ignore[attr-defined]  # xdist's object
+    servers = node.config.stash.get(SERVERS, None)  # type: ignore[attr-defined]  # xdist's object
+    if servers is not None:
+        node.workerinput[INPUT] = servers.for_worker()  # type: ignore[attr-defined]
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
