@@ -23,7 +23,7 @@ CHECK = {"subject": "user:alice", "permission": "channel:read", "resource": "cha
 REASON = "new disks until noon"
 
 
-def key(realm: Realm, name: str = "ci", **options: object) -> dict[str, str]:
+def key(realm: Realm, name: str = "ci", **options: Any) -> dict[str, str]:
     _, plain = key_create(actor=SYSTEM, realm=realm, name=name, **options)
     return {"Authorization": f"Bearer {plain}"}
 
@@ -75,7 +75,7 @@ def test_the_handshake_of_a_socket_is_told_of_the_maintenance_too(monkeypatch):
         async def receive() -> dict[str, Any]:
             return {"type": "websocket.connect"}
 
-        async def send(message: dict[str, Any]) -> None:
+        async def send(message: Any) -> None:
             sent.append(message)
 
         scope = {"type": "websocket", "path": "/ws/control/", "headers": [], "client": ("192.0.2.1", 5), **more}
@@ -165,8 +165,8 @@ def test_the_wire_is_not_limited_until_a_limit_is_set_and_then_by_key(live_serve
     assert headers["RateLimit-Policy"] == '"wire";q=2;w=3600'
     assert ask(f"{base}/access/v1/evaluation", body=QUESTION, **two)[0] == 200
     limits(wire={"limit": 4, "period_s": 7200.0})  # the same rate, and room for two more
-    answers = [ask(f"{base}/access/v1/evaluation", body=QUESTION, **one)[0] for _ in range(3)]
-    assert answers == [200, 200, 429]  # what was used up stays used up
+    statuses = [ask(f"{base}/access/v1/evaluation", body=QUESTION, **one)[0] for _ in range(3)]
+    assert statuses == [200, 200, 429]  # what was used up stays used up
     limits()
     assert ask(f"{base}/access/v1/evaluation", body=QUESTION, **one)[0] == 200
 
@@ -174,8 +174,8 @@ def test_the_wire_is_not_limited_until_a_limit_is_set_and_then_by_key(live_serve
 def test_made_up_keys_share_the_limit_of_their_address(live_server_asgi, cast):
     limits(wire={"limit": 2, "period_s": 3600.0})
     headers = [{"Authorization": f"Bearer permsite_{n}_{n}"} for n in range(4)]
-    answers = [ask(f"{live_server_asgi.url}/access/v1/evaluation", body=QUESTION, **h)[0] for h in headers]
-    assert answers == [401, 401, 429, 429]
+    statuses = [ask(f"{live_server_asgi.url}/access/v1/evaluation", body=QUESTION, **h)[0] for h in headers]
+    assert statuses == [401, 401, 429, 429]
 
 
 def test_the_api_is_limited_apart_from_the_wire_and_health_never(live_server_asgi, cast):

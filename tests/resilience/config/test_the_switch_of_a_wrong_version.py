@@ -1,4 +1,4 @@
-"""A version that is wrong elsewhere still turns the switch: an upgrade that tightens a bound must not decide about maintenance."""
+"""A version that is wrong elsewhere still turns the switch: a bound tightened by an upgrade must not decide it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ON = {"mode": "full", "reason": "new disks"}
 def test_maintenance_begins_and_ends_by_versions_that_are_wrong_elsewhere():
     live = Live()
     switch = Switch(live)
-    with pytest.raises(ConfigInvalid, match="retries.x.attempts"):
+    with pytest.raises(ConfigInvalid, match=r"retries\.x\.attempts"):
         live.consider(Snapshot(1, 1, {**WRONG, "maintenance": ON}), "rows")
     assert switch.status().on
     with pytest.raises(ConfigInvalid):
