@@ -23,7 +23,6 @@ NEVER_PATHS: Final = (
     "/api/v1/maintenance",
     "/api/v1/system",
 )
-NEVER_PERMISSIONS: Final = ("permsite.*",)
 
 
 class ControlPlaneConfig(AppConfig):
@@ -38,7 +37,7 @@ class ControlPlaneConfig(AppConfig):
         from controlplane.services.maintenance import write_as_system  # noqa: PLC0415
 
         post_migrate.connect(_after_migrations, sender=self, dispatch_uid="controlplane.seal")
-        maintenance.never(paths=NEVER_PATHS, permissions=NEVER_PERMISSIONS)
+        maintenance.never(paths=NEVER_PATHS)  # the permissions are named by the app that has them
         maintenance.set_writer(write_as_system)
         control.set_writer(section_edit)
         control.set_audit(action_record)

@@ -25,7 +25,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 WIRE: Final = "/access/"
 API: Final = "/api/"
 # POSTs that only ask: read-only maintenance refuses writes, and these write nothing.
-ASKING: Final = frozenset({"/api/v1/check", "/api/v1/check/batch", "/api/v1/explain", "/api/v1/impact", "/api/v1/system/config"})
+ASKING: Final = frozenset({"/api/v1/check", "/api/v1/check/batch", "/api/v1/explain"})
 
 
 class MaintenanceGate:
