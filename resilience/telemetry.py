@@ -85,6 +85,16 @@ Labels = tuple[str, ...]
 Sample = tuple[str, Labels, float]
 
 
+def declare(events: Mapping[str, str], metrics: Iterable[Metric]) -> None:
+    """Rows of another package, once at its start. Raises ValueError for a name that is declared otherwise already."""
+    for name, meaning in events.items():
+        if EVENTS.setdefault(name, meaning) != meaning:
+            raise ValueError(f"the event {name} is declared twice")
+    for metric in metrics:
+        if METRICS.setdefault(metric.name, metric) != metric:
+            raise ValueError(f"the metric {metric.name} is declared twice")
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened. `at_us`: wall time, microseconds since 1970."""

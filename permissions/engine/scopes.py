@@ -26,14 +26,45 @@ _NO_SCOPES: Final[Mapping[str, RoleSet]] = {}
 _NO_LINES: Final[Mapping[str, tuple[Held, ...]]] = {}
 
 
+class Closure:
+    """What a snapshot was read through beside its own row: teams of a subject, nodes above a resource.
+
+    A change of one makes every snapshot read before it void. `changed_rev`: the newest revision that changed any. A cache keeps one
+    object for all snapshots of the same `refs`, so that a change of a team is one mark, however many subjects it reaches.
+    """
+
+    __slots__ = ("__weakref__", "changed_rev", "refs")
+
+    def __init__(self, refs: tuple[str, ...]) -> None:
+        self.refs = refs
+        self.changed_rev = 0
+
+    def __repr__(self) -> str:
+        return f"Closure({', '.join(self.refs)})"
+
+
 class SubjectSnapshot(Holdings):
-    """One subject at one instant. `deps`: the teams of its closure, whatever their windows; a change of one makes this void.
+    """One subject at one instant, read at revision `built_rev` (the cache's; 0: nobody keeps it).
+
+    `closure`: the teams above it, whatever their windows; None where there are none.
 
     `is_plain`: known, active, and every binding that may hold is a role set, so that two dict lookups decide. `facts`: what it
     was built from, for an explanation; None where memory matters more.
     """
 
-    __slots__ = ("attributes", "deps", "facts", "is_active", "is_plain", "known", "ref", "superuser", "type", "until_us")
+    __slots__ = (
+        "attributes",
+        "built_rev",
+        "closure",
+        "facts",
+        "is_active",
+        "is_plain",
+        "known",
+        "ref",
+        "superuser",
+        "type",
+        "until_us",
+    )
 
     def __init__(
         self, facts: SubjectFacts, holdings: Holdings, deps: tuple[str, ...], until_us: int | None, *, keep_facts: bool
@@ -47,10 +78,16 @@ class SubjectSnapshot(Holdings):
         self.is_active = facts.active and not facts.locked
         self.superuser = facts.superuser
         self.attributes: Attributes = facts.attributes or NO_ATTRIBUTES
-        self.deps = deps
+        self.closure = Closure(deps) if deps else None
+        self.built_rev = 0
         self.until_us = until_us
         self.facts = facts if keep_facts else None
         self.is_plain = self.known and self.is_active and not holdings.lines
+
+    @property
+    def deps(self) -> tuple[str, ...]:
+        """The teams whose change makes this void."""
+        return self.closure.refs if self.closure is not None else ()
 
 
 class ResourceSnapshot:
@@ -60,7 +97,7 @@ class ResourceSnapshot:
     resource only from there on.
     """
 
-    __slots__ = ("attributes", "known", "nodes", "open_from", "ref", "type")
+    __slots__ = ("attributes", "built_rev", "closure", "known", "nodes", "open_from", "ref", "type")
 
     def __init__(self, facts: ResourceFacts) -> None:
         self.ref = facts.ref
@@ -69,6 +106,9 @@ class ResourceSnapshot:
         self.attributes: Attributes = facts.attributes or NO_ATTRIBUTES
         self.nodes = tuple(node.ref for node in facts.chain)
         self.open_from = max((place for place, node in enumerate(facts.chain, 1) if not node.inherit), default=0)
+        above = tuple(node for node in self.nodes if node != facts.ref)
+        self.closure = Closure(above) if above else None
+        self.built_rev = 0
 
     @property
     def deps(self) -> tuple[str, ...]:
