@@ -17,11 +17,14 @@ from django.db import OperationalError, connection, transaction
 
 from permissions import audit, revisions
 from permissions.errors import NotFound
-from permissions.models import Realm
+from permissions.models import Changelog, Realm
+from resilience import telemetry
 
 T = TypeVar("T")
 
 RETRIES: Final = 3
+# Objects that a write names to its listeners. More are "much": whoever follows reads the changelog faster than a long message.
+MAX_OBJECTS: Final = 256
 # Deadlock and serialization failure: the database chose us as the victim and undid everything; doing it again is safe.
 _RETRY_STATES: Final = frozenset({"40P01", "40001"})
 
@@ -44,7 +47,11 @@ SYSTEM: Final = Actor("system", "system", administrator=True)
 
 @dataclass(slots=True)
 class Write:
-    """An open write. `revision`, `token` and `changed` hold once the block has ended without an error."""
+    """An open write. `revision`, `token`, `changed`, `head_after` and `objects` hold once the block has ended without an error.
+
+    `objects`: (kind, id) of all that its revision touched, as the changelog has it. None: nothing, more than MAX_OBJECTS, or a
+    caller's transaction is open around it.
+    """
 
     realm: Realm
     actor: Actor
@@ -55,6 +62,9 @@ class Write:
     changed: bool = False
     revision: int = 0
     token: str = ""
+    head_before: revisions.Head | None = None
+    head_after: revisions.Head | None = None
+    objects: tuple[tuple[str, str], ...] | None = None
     entries: list[audit.Entry] = field(default_factory=list)
     _after: list[Callable[[Write], None]] = field(default_factory=list)
 
@@ -120,6 +130,8 @@ def permission_write(
             raise
         return
     write: Write | None = None
+    # Inside a caller's transaction the same revision may yet grow: what it holds at the end of this block is not all of it.
+    is_whole = not connection.in_atomic_block and connection.get_autocommit()
     try:
         with transaction.atomic():
             locked, made = _lock(name, create=create)
@@ -133,6 +145,8 @@ def permission_write(
             finally:
                 _open.reset(reset)
             _finish(write, before)
+            if write.changed and is_whole:
+                write.objects = _objects(before.realm_id, write.revision)
             if dry_run:
                 raise _DryRun
             transaction.on_commit(lambda: _publish(write))
@@ -184,6 +198,7 @@ def _finish(write: Write, before: revisions.Head) -> None:
     else:
         head = revisions.Head(before.realm_id, row[0], revisions.epoch_text(row[1]), row[2], row[3])
     write.changed = row is None or head.rev != before.rev
+    write.head_before, write.head_after = before, head
     write.revision = head.rev
     write.token = revisions.mint(head)
     audit.write_entries(
@@ -197,10 +212,19 @@ def _finish(write: Write, before: revisions.Head) -> None:
     )
 
 
+def _objects(realm_id: int, rev: int) -> tuple[tuple[str, str], ...] | None:
+    rows = Changelog.objects.filter(realm_id=realm_id, rev=rev).order_by("kind", "object_id")
+    found = tuple(rows.values_list("kind", "object_id")[: MAX_OBJECTS + 1])
+    return found if len(found) <= MAX_OBJECTS else None
+
+
 def _publish(write: Write) -> None:
     if write.changed:
         for listener in list(_listeners):
-            listener(write)
+            try:
+                listener(write)
+            except Exception as error:  # noqa: BLE001 - the write is committed: whoever asked for it must not be told that it failed
+                telemetry.internal_error("writing", "listener", error)
     for work in write._after:
         work(write)
 

@@ -55,6 +55,11 @@ def schema_of(connection: BaseDatabaseWrapper, apps: Apps | StateApps = current_
     return Schema(columns, _user_table(present), conf.django_realm(), bool(getattr(settings, "STRICT_WRITES", False)))
 
 
+def user_table() -> UserTable | None:
+    """As the models declare it, whether it is there already or not."""
+    return _user_table({current_apps.get_model(settings.AUTH_USER_MODEL)._meta.db_table})
+
+
 def _user_table(present: set[str]) -> UserTable | None:
     user = current_apps.get_model(settings.AUTH_USER_MODEL)
     if user._meta.db_table not in present:

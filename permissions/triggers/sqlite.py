@@ -55,6 +55,12 @@ def _log(parts: list[str], schema: Schema) -> list[str]:
     ]
 
 
+def marking(realm_id: int, kind: str, object_id: str) -> list[str]:
+    """What a trigger does for one object, as statements of their own."""
+    row = f"SELECT {realm_id:d} AS realm, {users.literal(kind)} AS kind, {users.literal(object_id)} AS object"
+    return _log([row], Schema({}, None, "", strict=False))
+
+
 def _refuse(condition: str, message: str) -> str:
     quoted = message.replace("'", "''")
     return f"SELECT RAISE(ABORT, '{quoted}') WHERE EXISTS ({condition})"
