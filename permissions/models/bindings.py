@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from permissions.models.catalog import MAX_CONDITION, Role
-from permissions.models.fields import validate_obligations, validate_patterns, window_constraint
+from permissions.models.fields import end_index, validate_obligations, validate_patterns, window_constraint
 from permissions.models.realm import Realm
 from permissions.models.resources import Resource
 from permissions.models.subjects import Subject
@@ -53,7 +53,7 @@ class RoleBinding(models.Model):
             ),
             window_constraint("binding_window"),
         ]
-        indexes: ClassVar = [models.Index(fields=["realm", "subject"], name="binding_realm_subject")]
+        indexes: ClassVar = [models.Index(fields=["realm", "subject"], name="binding_realm_subject"), end_index("binding_end")]
 
     def __str__(self) -> str:
         what = self.role.name if self.role else "direct"

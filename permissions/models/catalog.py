@@ -12,7 +12,14 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from permissions.engine import names
-from permissions.models.fields import validate_code, validate_name, validate_obligations, validate_pattern, window_constraint
+from permissions.models.fields import (
+    end_index,
+    validate_code,
+    validate_name,
+    validate_obligations,
+    validate_pattern,
+    window_constraint,
+)
 from permissions.models.realm import Realm
 
 MAX_CONDITION = 1024
@@ -148,6 +155,7 @@ class Role(models.Model):
             models.UniqueConstraint(fields=["realm", "name"], name="role_name_unique"),
             window_constraint("role_window"),
         ]
+        indexes: ClassVar = [end_index("role_end")]
 
     def __str__(self) -> str:
         return self.name

@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from permissions.engine import names
-from permissions.models.fields import validate_name
+from permissions.models.fields import end_index, validate_name
 from permissions.models.realm import Realm
 from permissions.models.subjects import Subject
 
@@ -52,6 +52,7 @@ class ApiKey(models.Model):
                 violation_error_message=_("a key acts as a subject or as an administrator, not both"),
             ),
         ]
+        indexes: ClassVar = [end_index("key_end")]
 
     def __str__(self) -> str:
         return self.name

@@ -10,7 +10,7 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from permissions.engine import names
-from permissions.models.fields import validate_attributes, validate_holder, window_constraint
+from permissions.models.fields import end_index, validate_attributes, validate_holder, window_constraint
 from permissions.models.realm import Realm
 
 KINDS = [("subject", _("subject")), ("team", _("team")), ("everyone", _("everyone of a type"))]
@@ -105,6 +105,7 @@ class Membership(models.Model):
             ),
             window_constraint("membership_window"),
         ]
+        indexes: ClassVar = [end_index("membership_end")]
 
     def __str__(self) -> str:
         return f"{self.member} in {self.team}"
