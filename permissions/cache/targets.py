@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot
-from permissions.engine.table import Held
+
+Snapshot: TypeAlias = SubjectSnapshot | ResourceSnapshot
 
 ALL: Final = "all"
 PATTERNS: Final = ("subject", "resource")
@@ -37,38 +38,29 @@ def id_pattern(pattern: str) -> Callable[[str], bool]:
     return fits
 
 
-def of_subjects(tag: str, value: str) -> Callable[[str, SubjectSnapshot], bool] | None:
-    """Which subjects' snapshots the flush drops; None where it drops none."""
-    if tag == "subject":
+def matcher(tag: str, value: str) -> Callable[[Snapshot], bool]:
+    """Whether the flush drops a snapshot. A tag this version does not know drops all: too much does no harm."""
+    if tag in PATTERNS:
         fits = id_pattern(value)
-        return lambda ref, _: fits(ref)
-    if tag == "role":
-        return lambda _, snapshot: _holds(snapshot, value)
+        kind = SubjectSnapshot if tag == "subject" else ResourceSnapshot
+        return lambda snapshot: isinstance(snapshot, kind) and fits(snapshot.ref)
     if tag == "team":
-        return lambda ref, snapshot: ref == value or value in snapshot.deps
+        return lambda s: isinstance(s, SubjectSnapshot) and (s.ref == value or value in s.deps)
     if tag == "scope":
-        return lambda _, snapshot: (
-            value in snapshot.scopes or value in snapshot.lines or any(held.binding.scope == value for held in snapshot.apart)
-        )
-    return None
+        return lambda s: value in s.deps or s.ref == value if isinstance(s, ResourceSnapshot) else _is_held_at(s, value)
+    if tag == "role":
+        return lambda s: isinstance(s, SubjectSnapshot) and _holds(s, value)
+    return lambda _: True
 
 
-def of_resources(tag: str, value: str) -> Callable[[str, ResourceSnapshot], bool] | None:
-    """Which resources' snapshots the flush drops; None where it drops none."""
-    if tag == "resource":
-        fits = id_pattern(value)
-        return lambda ref, _: fits(ref)
-    if tag == "scope":
-        return lambda ref, snapshot: ref == value or value in snapshot.deps
-    return None
+def _is_held_at(snapshot: SubjectSnapshot, scope: str) -> bool:
+    if scope in snapshot.scopes or scope in snapshot.lines:
+        return True
+    return any(held.binding.scope == scope for held in snapshot.apart)
 
 
 def _holds(snapshot: SubjectSnapshot, role: str) -> bool:
     sets = [snapshot.realm_roles, *snapshot.scopes.values()]
     if any(roles is not None and role in roles.roles for roles in sets):
         return True
-    return any(_of_role(held, role) for group in (*snapshot.lines.values(), snapshot.apart) for held in group)
-
-
-def _of_role(held: Held, role: str) -> bool:
-    return held.binding.role == role
+    return any(held.binding.role == role for group in (*snapshot.lines.values(), snapshot.apart) for held in group)
