@@ -265,8 +265,7 @@ class Batcher(Generic[K, V]):
             if visit.batches:
                 with book.lock:
                     book.leave_locked(visit)
-            # The traceback of an error holds this frame, and a batch holds the error: they would keep each other alive.
-            ended, begun = [], None
+            ended, begun = [], None  # for the same reason as in _run
 
     def _run(self, book: _Book[K, V], visit: _Visit[K, V], batch: _Batch[K, V]) -> None:
         try:
@@ -280,6 +279,8 @@ class Batcher(Generic[K, V]):
             # Also where this thread is being ended (SystemExit, a cancelled task): the others then fill it among themselves.
             with book.lock:
                 book.end_locked(visit, batch)
+            # The traceback of an error reaches this frame, and a batch holds the error: they would keep each other alive.
+            del batch
 
 
 def _take(batch: _Batch[K, V], keys: list[K], found: dict[K, V]) -> list[K]:
