@@ -14,6 +14,7 @@ from permissions.models.catalog import (
     RoleInheritance,
     RoleLine,
 )
+from permissions.models.hot import HotItem
 from permissions.models.identity import ApiKey
 from permissions.models.realm import Changelog, Realm
 from permissions.models.resources import Resource
@@ -24,6 +25,7 @@ __all__ = [
     "AuditEvent",
     "Changelog",
     "GroupLine",
+    "HotItem",
     "Membership",
     "Permission",
     "PermissionGroup",

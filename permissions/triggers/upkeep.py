@@ -8,15 +8,15 @@ from typing import Any
 from django.apps import apps
 from django.db import connections, router, transaction
 
-from permissions.models import Changelog, Realm
+from permissions.models import Changelog, HotItem, Realm
 from permissions.triggers import users
 from permissions.triggers.installed import install, remove
 from permissions.triggers.schema import schema_of
 from permissions.triggers.tables import AUDIT, REALM, TABLES
 
 FIRST_REALM = "default"
-# Written by triggers, or sealed by them: no change of theirs is a change of the model.
-_WITHOUT_REVISION = frozenset({Changelog._meta.db_table, AUDIT})
+# Written by triggers, or sealed by them, or a tally of what was asked: no change of theirs is a change of the model.
+_WITHOUT_REVISION = frozenset({Changelog._meta.db_table, AUDIT, HotItem._meta.db_table})
 
 
 def models_without_triggers() -> list[str]:
