@@ -9,6 +9,7 @@ from django.db import connections
 from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
+from controlplane import metrics
 from resilience import maintenance
 from resilience.registry import control
 
@@ -32,6 +33,7 @@ class ControlPlaneConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        metrics.declare()
         # They need the models.
         from controlplane.services.control import action_record, section_edit  # noqa: PLC0415
         from controlplane.services.maintenance import write_as_system  # noqa: PLC0415

@@ -1,0 +1,12 @@
+"""What the loop does, in a table: a new task is a line here."""
+
+from __future__ import annotations
+
+from controlplane.loop.expiry import Expiry
+from controlplane.loop.leader import Task
+from controlplane.loop.pruning import Pruning
+
+
+def every_task() -> list[Task]:
+    """Fresh ones: a task keeps its place in a sweep, and belongs to one candidate."""
+    return [Expiry(), Pruning()]
