@@ -1,0 +1,117 @@
+"""One run: its sizes, its servers, its realms (made when a row first needs them), and the children that measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks import peers
+from benchmarks.child import Child
+from benchmarks.site import Site
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything; `QUICK` is for the test that the rows still run, and says nothing about speed."""
+
+    subjects: int = 10_000
+    checks: int = 20_000
+    django_checks: int = 1_500  # each of Django's users costs a millisecond to warm
+    casbin_checks: int = 20  # each costs forty milliseconds
+    agreed: int = 1_500
+    casbin_agreed: int = 60
+    large_subjects: int = 100_000
+    million: int = 1_000_000
+    w2_roles: int = 5_038
+    cold: int = 400  # new subjects a round
+    changes: int = 25
+    workers: int = 3
+    trace_s: float = 20.0
+    trace_rate: float = 2_000.0  # checks a second in each worker
+    writers_s: float = 2.0
+
+
+QUICK = Sizes(
+    subjects=60,
+    checks=200,
+    django_checks=20,
+    casbin_checks=2,
+    agreed=60,
+    casbin_agreed=5,
+    large_subjects=300,
+    million=1_000,
+    w2_roles=40,
+    cold=10,
+    changes=2,
+    workers=2,
+    trace_s=0.6,
+    trace_rate=100.0,
+    writers_s=0.2,
+)
+
+
+@dataclass
+class Bench:
+    site: Site
+    sizes: Sizes = field(default_factory=Sizes)
+    catalogues: str = ""
+    missing: list[str] = field(default_factory=list)
+    with_peers: bool = True
+    made: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _database: str = ""
+    _loader: Child | None = None
+
+    @property
+    def is_quick(self) -> bool:
+        return self.sizes is QUICK
+
+    @property
+    def database(self) -> str:
+        if not self._database:
+            self._database = self.site.database("permsite_bench")
+            self._loader = Child("benchmarks.sides.loader:Loader", self.site.environment(self._database)).ready()
+        return self._database
+
+    def realm(self, name: str, kind: str, **sizes: Any) -> str:
+        """The realm's name; its rows are there. What was loaded stands in `made`."""
+        if name not in self.made:
+            assert self.database and self._loader is not None
+            self.made[name] = self._loader.call("load", kind=kind, realm=name, **sizes)
+        return name
+
+    def w1(self) -> str:
+        return self.realm("w1", "w1", subjects=self.sizes.subjects, checks=self.sizes.checks)
+
+    def w1_large(self) -> str:
+        return self.realm("w1-large", "w1", subjects=self.sizes.large_subjects, checks=0)
+
+    def w2(self) -> str:
+        sizes = {"subjects": self.sizes.million, "checks": 0, "catalogues": self.catalogues, "roles": self.sizes.w2_roles}
+        return self.realm("w2", "w2", **sizes)
+
+    def child(self, place: str, redis: str = "", **arguments: Any) -> Child:
+        """A side of ours, on the bench's database; `redis` empty: without."""
+        return Child(f"benchmarks.sides.{place}", self.site.environment(self.database, redis), **arguments)
+
+    def peer(self, place: str, **arguments: Any) -> Child | None:
+        """A peer's side, built and ready; None where it could not be installed."""
+        package = PACKAGES[place]
+        if not self.with_peers or any(line.startswith(f"{package}==") for line in self.missing):
+            return None
+        if place.startswith("django_peers"):
+            arguments["database"] = self.site.database("permsite_peer_" + place.partition(":")[2].lower())
+        environment = {"BENCH_PEERS": str(peers.FOLDER), "DJANGO_SETTINGS_MODULE": ""}
+        sizes = {"subjects": self.sizes.subjects, "checks": self.sizes.checks}
+        return Child(f"benchmarks.peers.{place}", environment, **sizes, **arguments).ready()
+
+    def close(self) -> None:
+        if self._loader is not None:
+            self._loader.close()
+
+
+PACKAGES = {
+    "django_peers:ModelBackend": "django",
+    "django_peers:Guardian": "django-guardian",
+    "cedar:Cedar": "cedarpy",
+    "casbin_peer:Casbin": "pycasbin",
+}

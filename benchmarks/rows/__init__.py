@@ -1,0 +1,20 @@
+"""The rows of `make bench`, by the bar that they answer to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchmarks.bench import Bench
+from benchmarks.measure import Row
+from benchmarks.rows import changes, cold, kit, memory, ratios, table, trace, warm
+
+ROWS: dict[str, Callable[[Bench], list[Row]]] = {
+    "bar1": warm.rows,
+    "bar4": changes.rows,
+    "bar5": memory.rows,
+    "bar6": cold.rows,
+    "bar7": table.rows,
+    "bar8": trace.rows,
+    "bar9": kit.rows,
+    "ratios": ratios.rows,
+}

@@ -1,0 +1,140 @@
+"""Bar 4: a role change that reaches 100,000 cached subjects: the work in each process, and when each worker answers by it."""
+
+from __future__ import annotations
+
+import statistics
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+from benchmarks.bench import Bench
+from benchmarks.child import Child
+from benchmarks.measure import Row
+from benchmarks.sides.loader import world
+
+LIMIT_S = 5.0
+
+
+def rows(bench: Bench) -> list[Row]:
+    realm = bench.w1_large()
+    turn = _watched(bench, realm)
+    found = _work(bench, realm, turn)
+    seen = _visibility(bench, realm, turn)
+    for name, (typical, worst, never) in seen.items():
+        found.append(
+            Row(
+                bar="4",
+                what=f"seen by each of {bench.sizes.workers} workers after the commit, {name}",
+                figure=f"{typical:.1f} ms",
+                ratio=f"typical (bar: 60 ms); worst {worst:.0f} ms (bar: 500 ms)" + (f"; {never} never" if never else ""),
+                met=typical <= 60 and worst <= 500 and not never,
+                value=typical,
+            )
+        )
+    return found
+
+
+class Turn(NamedTuple):
+    """A role, a code that it does not give, and a subject who has the role and not the code: one line turns the answer."""
+
+    role: str
+    code: str
+    subject: str
+
+
+def _watched(bench: Bench, realm: str) -> Turn:
+    built = world("w1", realm, subjects=min(2_000, bench.sizes.large_subjects), checks=0)
+    given = built.codes_by_role()
+    held = built.held[0]
+    code = next(f.code for f in built.model.permissions if not any(f.code in given[role] for role in held))
+    return Turn(held[0], code, "user:0")
+
+
+def _work(bench: Bench, realm: str, turn: Turn) -> list[Row]:
+    """Without a follower, so that what it takes is this thread's alone."""
+    with ExitStack() as stack:
+        count = bench.sizes.large_subjects
+        workers = [stack.enter_context(bench.child("worker:Worker", realm=realm, subjects=count, follow=False)) for _ in range(2)]
+        writer = stack.enter_context(bench.child("writer:Writer", realm=realm))
+        filled = _all(workers, "fill")
+        taken: list[dict[str, float]] = []
+        idle: list[dict[str, float]] = []
+        for number in range(bench.sizes.changes):
+            idle += _all(workers, "apply")
+            writer.call("set_line", role=turn.role, code=turn.code, held=number % 2 == 0)
+            taken += [worker.call("apply") for worker in workers]
+        remade = workers[0].call("after_apply", count=min(5_000, count))
+        warm = workers[0].call("after_apply", count=min(5_000, count))
+        masks = workers[1].call("own_masks_ms")
+    cpu = statistics.median(each["cpu_ms"] for each in taken)
+    wall = statistics.median(each["wall_ms"] for each in taken)
+    nothing = statistics.median(each["cpu_ms"] for each in idle)
+    return [
+        Row(
+            bar="4",
+            what=f"role change applied, {count:,} cached subjects, a process",
+            figure=f"{cpu:.2f} ms",
+            ratio=f"bar: 10 ms; {wall:.1f} ms with waiting; {nothing:.2f} ms when nothing changed",
+            met=cpu <= 10,
+            value=cpu,
+        ),
+        Row(
+            bar="4",
+            what="then the first check of each role set",
+            figure=f"{remade:.1f} us",
+            ratio=f"{warm:.1f} us once it has its masks",
+        ),
+        Row(
+            bar="4",
+            what=f"own masks of {count:,} subjects made again instead",
+            figure=f"{masks:.0f} ms",
+            ratio=f"applied {masks / cpu:.0f}x faster (bar: 25x)",
+            met=masks / cpu >= 25,
+        ),
+        Row(
+            bar="4",
+            what="filling a process from PostgreSQL",
+            figure=f"{filled[0]['s']:.1f} s",
+            ratio=f"{count:,} subjects in batches",
+        ),
+    ]
+
+
+def _visibility(bench: Bench, realm: str, turn: Turn) -> dict[str, tuple[float, float, int]]:
+    redis = bench.site.redis
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(bench.child("worker:Worker", redis=redis, realm=realm, subjects=bench.sizes.large_subjects))
+            for _ in range(bench.sizes.workers)
+        ]
+        writer = stack.enter_context(bench.child("writer:Writer", redis=redis, realm=realm))
+        writer.call("set_line", role=turn.role, code=turn.code, held=False)
+        _all(workers, "fill")
+        found = {"with Redis": _times(bench, workers, writer, turn)}
+        bench.site.end_redis()
+        found["Redis dead"] = _times(bench, workers, writer, turn)
+    return found
+
+
+def _times(bench: Bench, workers: list[Child], writer: Child, turn: Turn) -> tuple[float, float, int]:
+    """Milliseconds over all workers and changes: median, worst; and how many were never seen."""
+    taken, never = [], 0
+    for number in range(bench.sizes.changes):
+        held = number % 2 == 0
+        for worker in workers:
+            worker.start("watch", subject=turn.subject, code=turn.code, wanted=held, limit_s=LIMIT_S)
+        committed_ns = writer.call("set_line", role=turn.role, code=turn.code, held=held)["committed_ns"]
+        for worker in workers:
+            seen = worker.result()
+            if seen["seen_ns"]:
+                taken.append((seen["seen_ns"] - committed_ns) / 1e6)
+            else:
+                never += 1
+    if bench.sizes.changes % 2:
+        writer.call("set_line", role=turn.role, code=turn.code, held=False)
+    return statistics.median(taken), max(taken), never
+
+
+def _all(workers: list[Child], method: str, **arguments: Any) -> list[Any]:
+    for worker in workers:
+        worker.start(method, **arguments)
+    return [worker.result() for worker in workers]

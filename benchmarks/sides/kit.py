@@ -1,0 +1,17 @@
+"""Bar 9: the resilience kit's decisions, which `benchmarks/resilience.py` measures."""
+
+from __future__ import annotations
+
+from benchmarks import peers, sides
+
+
+class Kit:
+    def __init__(self) -> None:
+        sides.set_up()
+
+    def rows(self, quick: bool) -> list[dict[str, str]]:
+        from benchmarks import resilience  # noqa: PLC0415 - needs the settings
+
+        if quick:
+            resilience.ROUNDS, resilience.BURST = 1, 2
+        return resilience.rows(peers.FOLDER)

@@ -1,0 +1,93 @@
+"""Bars 4 and 8: one worker process with its own cache, as a server starts it; several of them run at once."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import Any
+
+from benchmarks import sides
+from benchmarks.sides.loader import world
+from benchmarks.workloads import trace
+from benchmarks.workloads.world import ref
+
+
+class Worker:
+    def __init__(self, realm: str, subjects: int, follow: bool = True) -> None:
+        sides.set_up()
+        from permissions import pdp  # noqa: PLC0415
+
+        self.pdp, self.realm, self.subjects = pdp, realm, subjects
+        self.codes = [fact.code for fact in world("w1", realm, subjects=1, checks=0).model.permissions]
+        if follow:
+            sides.follow()
+
+    def fill(self) -> dict[str, float]:
+        """Every subject of the realm into this process's memory."""
+        began = time.perf_counter()
+        sides.warm_up(self.realm, ((ref(n), self.codes[0]) for n in range(self.subjects)))
+        return {"s": time.perf_counter() - began}
+
+    def ask(self, subject: str, code: str) -> bool:
+        return bool(self.pdp.check(subject, code, realm=self.realm))
+
+    def watch(self, subject: str, code: str, wanted: bool, limit_s: float) -> dict[str, Any]:
+        """When the answer was first `wanted` (the machine's monotonic clock), asking every 0.3 ms; 0 if never."""
+        check, realm = self.pdp.check, self.realm
+        until, asked = time.monotonic() + limit_s, 0
+        while time.monotonic() < until:
+            asked += 1
+            if check(subject, code, realm=realm).allowed is wanted:
+                return {"seen_ns": time.monotonic_ns(), "asked": asked}
+            # Busy waiting would take the cores from the process that applies the change, and from the writer.
+            time.sleep(0.0003)
+        return {"seen_ns": 0, "asked": asked}
+
+    def apply(self) -> dict[str, float]:
+        """Catches up with what was committed, in this thread: this process's whole work for it."""
+        from permissions.cache import catch_up  # noqa: PLC0415
+
+        wall, own = time.perf_counter(), time.thread_time()
+        catch_up.catch_up(self.realm)
+        return {"wall_ms": (time.perf_counter() - wall) * 1e3, "cpu_ms": (time.thread_time() - own) * 1e3}
+
+    def after_apply(self, count: int) -> float:
+        """Microseconds of the first check of each of `count` subjects after a change: their role sets' masks are made again."""
+        check, realm, code = self.pdp.check, self.realm, self.codes[0]
+        start = time.perf_counter_ns()
+        for number in range(count):
+            check(ref(number), code, realm=realm)
+        return (time.perf_counter_ns() - start) / count / 1e3
+
+    def own_masks_ms(self) -> float:
+        """The other way of keeping subjects: a mask each, all of them made again when a role changes."""
+        from benchmarks.sides.warm import Warm  # noqa: PLC0415
+
+        built = world("w1", self.realm, subjects=self.subjects, checks=0)
+        bits = {fact.code: 1 << n for n, fact in enumerate(built.model.permissions)}
+        by_role = {name: sum(bits[code] for code in codes) for name, codes in built.codes_by_role().items()}
+        start = time.perf_counter()
+        kept = {ref(n): Warm._union(by_role, held) for n, held in enumerate(built.held)}
+        taken = (time.perf_counter() - start) * 1e3
+        assert len(kept) == self.subjects
+        return taken
+
+    def trace(self, seed: int, rate: float, seconds: float) -> dict[str, Any]:
+        """Checks of a zipf trace at `rate` a second, in real time; by the deepest layer that each reached."""
+        before = self.pdp.stats()
+        check, realm = self.pdp.check, self.realm
+        codes = itertools.cycle(self.codes)
+        began, done = time.monotonic(), 0
+        late_s = 0.0
+        for number in itertools.islice(trace.subjects(seed, self.subjects), int(rate * seconds)):
+            if done % 20 == 0:
+                ahead_s = began + done / rate - time.monotonic()
+                if ahead_s > 0:
+                    time.sleep(ahead_s)
+                else:
+                    late_s = max(late_s, -ahead_s)
+            check(ref(number), next(codes), realm=realm)
+            done += 1
+        after = self.pdp.stats()
+        counts = {name: after[name] - before.get(name, 0) for name in after}
+        return {"counts": counts, "checks": done, "took_s": time.monotonic() - began, "late_s": late_s}
