@@ -18,10 +18,13 @@ class PermissionsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from permissions import checks  # noqa: F401, PLC0415 - importing registers them; models must be ready first
+        from permissions import checks, params  # noqa: F401, PLC0415 - importing registers them; models must be ready first
+        from permissions.cache import events  # noqa: PLC0415 - it needs the models
 
         # Whoever may end the maintenance, and mend what it is about, asks for these.
         maintenance.never(permissions=["permsite.*"])
+        events.connect()
+        catch_up.connect()
         pre_migrate.connect(_before_migrations, sender=self, dispatch_uid="permissions.triggers")
         post_migrate.connect(_after_migrations, sender=self, dispatch_uid="permissions.triggers")
 

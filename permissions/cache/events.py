@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -239,3 +240,13 @@ def close() -> None:
         found, _bus = _bus, None
     if found is not None:
         found.close()
+
+
+def _after_fork() -> None:
+    """The child listens when it is told to; the parent's callbacks and connection are the parent's."""
+    global _lock, _here, _bus
+    _lock, _here, _bus = threading.Lock(), (), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
