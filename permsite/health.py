@@ -20,6 +20,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, JsonResponse
 from redis.exceptions import RedisError
 
+from controlplane.loop import lease
 from permissions import pdp
 from permissions.models import Realm
 from permsite.version import VERSION
@@ -65,6 +66,8 @@ class Monitor:
         now = time.time()
         self.database = Component("down", now, error="not measured yet")
         self.store = Component("none", now)
+        self.loop = Component("none", now)
+        self.led: lease.Leadership | None = None
         self.realms = 0
         self._good_at: float | None = None
         self._task: asyncio.Task[None] | None = None
@@ -99,13 +102,31 @@ class Monitor:
             self.realms = Realm.objects.count()
         except (DatabaseError, InterfaceError) as error:
             self.database.measured("down", None, type(error).__name__)
+            self.loop.measured("down", None, type(error).__name__)
         else:
             self.database.measured("ok", (time.perf_counter() - began) * 1000, "")
             self._good_at = self._clock()
+            self._measure_loop()
         finally:
             # This thread belongs to no request: nobody else gives its connection back. Inside a transaction it is a test's.
             if not connection.in_atomic_block:
                 connection.close()
+
+    def _measure_loop(self) -> None:
+        """No readiness hangs on it: without a leader nothing is pruned or announced, and every answer stays right."""
+        try:
+            self.led = lease.peek()
+        except (DatabaseError, InterfaceError) as error:
+            self.loop.measured("down", None, type(error).__name__)
+        else:
+            is_led = self.led is not None and self.led.is_led
+            self.loop.measured("ok" if is_led else "down", None, "" if is_led else "nobody leads")
+
+    def loop_shown(self) -> dict[str, Any]:
+        """Who leads, by the random part of its name, since when, under which fence."""
+        led = self.led if self.led is not None and self.loop.state == "ok" else None
+        known = {"leader": led.leader, "fence": led.fence, "led_for_s": round(led.led_for_s, 1)} if led is not None else {}
+        return {**self.loop.to_dict(), **known}
 
     def _measure_store(self) -> None:
         if not settings.REDIS_URL:
@@ -167,6 +188,7 @@ def system_health(request: HttpRequest) -> JsonResponse:
             "components": {
                 "database": {**now.database.to_dict(), "vendor": connection.vendor, "realms": now.realms},
                 "store": {**now.store.to_dict(), "kind": "redis" if settings.REDIS_URL else "memory"},
+                "loop": now.loop_shown(),
                 "decisions": {"state": "ok", "since_start": pdp.stats()},
             },
         },

@@ -64,7 +64,7 @@ def test_every_mechanism_of_the_kit_has_its_page() -> None:
 def test_every_command_is_documented_and_every_documented_command_exists() -> None:
     exist = {
         path.stem
-        for app in ("permsite", "permissions")
+        for app in ("permsite", "controlplane", "permissions")
         for path in (ROOT / app / "management" / "commands").glob("*.py")
         if path.stem != "__init__"
     }

@@ -17,7 +17,6 @@ from django.db.models import Q, QuerySet
 
 from controlplane.loop.lease import Act, Term, peek
 from permissions.models import ApiKey, Membership, Role, RoleBinding
-from permissions.selectors import to_us
 from resilience import telemetry
 
 log = logging.getLogger("controlplane.loop")
@@ -27,7 +26,6 @@ BATCH: Final = 200
 # Lines of the log in one step; the rest is counted.
 SHOWN: Final = 20
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_KEYS: Final = ("realm", "id", "subject", "until")
 
 # kind → its rows, and the columns that become realm, id, subject (empty where none) and end. A revoked key had its end before.
 KINDS: Final[dict[str, tuple[Callable[[], QuerySet[Any]], tuple[str, str, str, str]]]] = {
@@ -63,10 +61,11 @@ class Expiry:
             left = self.batch - len(news)
             wanted = ("pk", *(column for column in columns if column))
             for row in ended(kind, places[kind], act.now_us).values(*wanted)[:left] if left else ():
-                told = {key: row[column] if column else "" for key, column in zip(_KEYS, columns, strict=True)}
-                until_us = to_us(told.pop("until"))
+                values: list[Any] = [row[column] if column else None for column in columns]
+                realm, name, subject, end = values
+                until_us = _us(end)
                 places[kind] = [until_us, row["pk"]]
-                news.append({"kind": kind, **told, "id": str(told["id"]), "subject": told["subject"] or "", "until_us": until_us})
+                news.append({"kind": kind, "realm": realm, "id": str(name), "subject": subject or "", "until_us": until_us})
         act.cursor = places
         act.told(partial(tell, news))
         return len(news) == self.batch
@@ -83,6 +82,10 @@ def ended(kind: str, place: Place, now_us: int) -> QuerySet[Any]:
         .filter(Q(valid_until__gt=since) | Q(pk__gt=place[1]))
         .order_by("valid_until", "pk")
     )
+
+
+def _us(end: dt.datetime) -> int:
+    return (end - _EPOCH) // dt.timedelta(microseconds=1)
 
 
 def tell(news: list[dict[str, Any]]) -> None:

@@ -16,10 +16,12 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
+from controlplane.loop.leader import beside
+from controlplane.loop.tasks import every_task
 from permsite import server
 from permsite.launcher import Launcher
 from permsite.programs import LaunchError
-from permsite.settings import cache, channel_layer
+from permsite.settings import cache, channel_layer, permission_cache
 from permsite.version import VERSION
 
 HOST: Final = "127.0.0.1"
@@ -51,7 +53,8 @@ class Command(BaseCommand):
                 self._use(server.address_of(bound))
                 store = self._store(launcher, folder)
                 self._prepare(store, began)
-                server.run(bound, ending=ending)
+                with beside(every_task()):
+                    server.run(bound, ending=ending)
         except KeyboardInterrupt:
             pass  # Ctrl-C is how a demo ends; the launcher has ended its children
         self.stdout.write("The demo has ended.")
@@ -87,7 +90,7 @@ class Command(BaseCommand):
             return "in memory, this one process (no Valkey or Redis was found; answers are the same)"
         settings.REDIS_URL = os.environ["REDIS_URL"] = child.url
         settings.SERVERS_LAUNCHED = True
-        settings.CACHES = {"default": cache(child.url)}
+        settings.CACHES = {"default": cache(child.url), "permissions": permission_cache(child.url)}
         settings.CHANNEL_LAYERS = {"default": channel_layer(child.url)}
         caches.settings = caches.configure_settings(None)
         return child.title

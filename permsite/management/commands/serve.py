@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from controlplane.loop.leader import beside
+from controlplane.loop.tasks import every_task
 from permsite import server
 
 
@@ -44,7 +47,12 @@ class Command(BaseCommand):
                 settings.PUBLIC_URL = os.environ["PUBLIC_URL"] = address
             self.stdout.write(f"Serving {settings.PUBLIC_URL} on {address} with {workers} worker{'s' if workers > 1 else ''}.")
             self.stdout.flush()
-            server.run(bound, workers=workers)
+            # Here, not in the workers: one candidate a host, whose work no request waits for. Its lease is given back at the end,
+            # which a signal's own default would cut short.
+            ending = server.Ending()
+            ending.listen()
+            with contextlib.suppress(KeyboardInterrupt), beside(every_task()):
+                server.run(bound, workers=workers, ending=ending)
 
     def _check_database(self) -> None:
         """A schema that is behind would fail request by request. A database that is away is no reason not to start."""
