@@ -6,6 +6,7 @@ Source: consistency, section 9.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
@@ -15,8 +16,12 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from permissions.cache.events import Event
+from permissions.engine.reasons import Unavailable
+from permissions.errors import NotFound
 from resilience import telemetry
 from resilience.clock import SYSTEM, Clock
+
+log = logging.getLogger("permissions.cache")
 
 Mode = Literal["aggressive", "conservative"]
 _FORCED: Final[dict[str, Mode]] = {"aggressive": "aggressive", "conservative": "conservative"}
@@ -110,6 +115,7 @@ class Coalescer:
         now_s = self._clock.monotonic()
         with self._woken:
             self._received += 1
+            self._settle(now_s)  # after a calm the first event is to find the mode of now, not that of the last flood
             self._rate.add(now_s)
             if self._mode == "conservative":
                 self._gather(event, now_s)
@@ -238,7 +244,9 @@ class Coalescer:
         self._pulls += 1
         try:
             self._pull(name)
-        except Exception as error:  # noqa: BLE001 - as above; a database that is away is told by whoever needs an answer
+        except (NotFound, Unavailable) as error:
+            log.info("news of realm %s could not be looked up: %s", name, error)  # whoever needs an answer is told
+        except Exception as error:  # noqa: BLE001 - as above
             telemetry.internal_error("permission_events", "pull", error)
 
     def start(self) -> None:

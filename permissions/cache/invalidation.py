@@ -30,8 +30,8 @@ def start(apply: Callable[[Event], bool], pull: Callable[[str], object], realms:
         coalescer = Coalescer(apply, pull, setting=setting)
 
         def own(event: Event) -> None:
-            # The writer's next question is to see its write without asking the database.
-            if not apply(event):
+            # The writer's next question is to see its write without asking the database; what takes a query is for the thread.
+            if event.objects is None or not apply(event):
                 coalescer.put(event)
 
         coalescer.start()
