@@ -18,8 +18,11 @@ class PermissionsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from permissions import checks, params  # noqa: F401, PLC0415 - importing registers them; models must be ready first
-        from permissions.cache import events  # noqa: PLC0415 - it needs the models
+        from permissions import checks, metrics, params  # noqa: F401, PLC0415 - importing registers them
+        from permissions.cache import catch_up, events, transactions  # noqa: PLC0415 - they need the models
+
+        metrics.declare()
+        transactions.watch()
 
         # Whoever may end the maintenance, and mend what it is about, asks for these.
         maintenance.never(permissions=["permsite.*"])

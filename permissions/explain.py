@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from permissions.cache import reader
 from permissions.engine import explain as engine_explain
 from permissions.engine.explain import Explanation
@@ -19,9 +21,8 @@ def explain(
     superuser: bool = False,
 ) -> Explanation:
     """One State, one walk. Raises what a check raises."""
-    pinned = reader.pin(realm, [request], token=token, full=full, at_us=at_us)
+    pinned = reader.pin(realm, [request], token=token, full=full, at_us=at_us, facts=True)
     subject, resource = pinned.of(0, request)
     explanation = engine_explain.explain(pinned.table, subject, resource, request, pinned.now_us, superuser_allowed=superuser)
-    explanation.decision.revision = pinned.head.rev
-    explanation.decision.source = pinned.source
+    explanation.decision = replace(explanation.decision, revision=pinned.head.rev, source=pinned.source)
     return explanation

@@ -32,45 +32,44 @@ METRICS: Final = (
     Metric("permission_cache_stale_total", "counter", (), "checks answered under static grace"),
     Metric("permission_cache_resets_total", "counter", ("cause",), "times everything known of a realm was dropped"),
     Metric("permission_cache_entries", "gauge", ("kind",), "snapshots in memory"),
-    Metric("permission_cache_age_seconds", "gauge", ("realm",), "how long ago the newest revision was last known to be the newest"),
+    Metric("permission_cache_age_seconds", "gauge", ("realm",), "since when the revision is not known to be the newest"),
     Metric("permission_cache_revision", "gauge", ("realm",), "revision this process has applied everything up to"),
     Metric("permission_cache_events_total", "counter", ("result",), "events by what became of them"),
-    Metric("permission_cache_l2_rejected_total", "counter", ("cause",), "values of the second layer that could not prove themselves"),
+    Metric("permission_cache_l2_rejected_total", "counter", ("cause",), "values of the second layer without proof"),
     Metric("permission_cache_l2_errors_total", "counter", (), "calls the second layer did not answer"),
+    Metric("permission_cache_l2_writes_total", "counter", ("result",), "values for the second layer by what became of them"),
     Metric("permission_cache_prefetch_total", "counter", ("result",), "prefetched snapshots by whether a check used them"),
     Metric("permission_cache_warmup_ratio", "gauge", ("component",), "how far the warm-up of a component is, 0 to 1"),
     Metric("permission_cache_warmup_errors_total", "counter", ("component",), "faults of the warm-up by component"),
 )
 
 
-class Counts(threading.local):
-    """One thread's integers. `live` and the rest count checks by the deepest layer that had to answer."""
+class Tally:
+    """One thread's integers, which only it writes. By the deepest layer that had to answer, and by outcome.
+
+    `filtered`: of those in memory, the ones about an id that is known to be unknown.
+    """
+
+    __slots__ = ("allowed", "db", "filtered", "l1", "live", "redis", "stale")
 
     def __init__(self) -> None:
-        self.l1 = 0
-        self.redis = 0
-        self.db = 0
-        self.live = 0
-        self.filtered = 0
-        self.stale = 0
-        self.allowed = 0
-        self.denied = 0
+        self.l1 = self.redis = self.db = self.live = self.filtered = self.stale = self.allowed = 0
         with _lock:
-            _all.append(self.__dict__)
+            _all.append(self)
 
 
 _lock = threading.Lock()
-# The dict outlives its thread, so that what a thread counted is never forgotten.
-_all: list[dict[str, int]] = []
-FIELDS: Final = ("l1", "redis", "db", "live", "filtered", "stale", "allowed", "denied")
-COUNTS: Final = Counts()
+# A tally outlives its thread, so that what the thread counted is never forgotten.
+_all: list[Tally] = []
 
 
 def totals() -> dict[str, int]:
     """Decisions of this process since its start, by the deepest layer reached and by outcome."""
     with _lock:
         held = list(_all)
-    return {name: sum(counts[name] for counts in held) for name in FIELDS}
+    total = {name: sum(getattr(tally, name) for tally in held) for name in Tally.__slots__}
+    total["denied"] = total["l1"] + total["redis"] + total["db"] + total["live"] - total["allowed"]
+    return total
 
 
 def _samples() -> Iterator[Sample]:

@@ -1,41 +1,175 @@
-"""State: what one process knows of a realm at one revision. Published as one reference, replaced as a whole.
+"""What one process knows of a realm: State, published as one reference, and the window of changes that proves snapshots.
 
-Invariant: every snapshot in `subjects` and `resources` was read from a database snapshot whose head is `head`.
+W: all changes up to it are applied (`State.head`). T: when W was last known to be the head (`State.known_head_ns`). B: the
+revision a snapshot was read at (`built_rev`). Source: consistency, section 4.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot
-from permissions.engine.table import RoleTable
+from permissions.engine import reasons
+from permissions.engine.table import RoleSet, RoleSetMasks, RoleTable
+from permissions.engine.types import Decision
 from permissions.revisions import Head
 
-# Chosen: about 30 MB of subjects. Past it the dict starts anew, which costs a refill and never a wrong answer.
-MAX_SNAPSHOTS: Final = 100_000
+if TYPE_CHECKING:
+    from permissions.cache.realm import RealmCache
+
+# Revisions and ids. At the start the changelog is read back as far, so that values of the second layer can be proven.
+MAX_REVISIONS: Final = 50_000
+MAX_IDS: Final = 200_000
+# More patterns than this in a window would cost every proof more than a refill does.
+MAX_FLUSHES: Final = 64
 
 
-@dataclass(slots=True, eq=False)
+class Change(NamedTuple):
+    """A row of the changelog: see `models.Changelog` for the kinds."""
+
+    rev: int
+    stamp: int
+    kind: str
+    object_id: str
+
+
 class State:
-    """`known_head_ns`: when `head` was last known to be the newest (boot-time clock, nanoseconds, taken before asking).
+    """A realm at one revision. Immutable, but for `known_head_ns`, which only grows; replaced as a whole.
 
-    `offset_us`: database clock minus ours. `max_age_ns`: how old an answer without a token may be.
+    `known_head_ns`: boot-time clock, nanoseconds, read before the question was sent. `offset_us`: the database's clock minus the
+    boot-time clock. `slack_us`: how far that may be off. `max_age_ns`: how old an answer without a token may be. `grace_ns`: how
+    much older while the database is away. `quick`: what a plain question needs, empty where none is plain.
     """
 
-    head: Head
-    table: RoleTable
-    critical: frozenset[str]
-    max_age_ns: int
-    known_head_ns: int
-    offset_us: int
-    subjects: dict[str, SubjectSnapshot] = field(default_factory=dict)
-    resources: dict[str, ResourceSnapshot] = field(default_factory=dict)
+    __slots__ = (
+        "cache",
+        "critical",
+        "denied",
+        "grace_ns",
+        "granted",
+        "head",
+        "is_uniform",
+        "known_head_ns",
+        "max_age_ns",
+        "memo",
+        "offset_us",
+        "quick",
+        "resources",
+        "rev",
+        "slack_us",
+        "subjects",
+        "table",
+    )
 
-    def keep(self, subjects: dict[str, SubjectSnapshot], resources: dict[str, ResourceSnapshot]) -> None:
-        if len(self.subjects) + len(subjects) > MAX_SNAPSHOTS:
-            self.subjects.clear()
-        if len(self.resources) + len(resources) > MAX_SNAPSHOTS:
-            self.resources.clear()
-        self.subjects.update(subjects)
-        self.resources.update(resources)
+    def __init__(
+        self,
+        head: Head,
+        table: RoleTable,
+        cache: RealmCache,
+        *,
+        max_age_ns: int,
+        grace_ns: int,
+        known_head_ns: int,
+        offset_us: int,
+        slack_us: int,
+        like: State | None = None,
+    ) -> None:
+        """`like`: a State with the same table, which lends what follows from it."""
+        self.head = head
+        self.rev = head.rev
+        self.table = table
+        self.cache = cache
+        self.subjects = cache.subjects
+        self.resources = cache.resources
+        self.max_age_ns = max_age_ns
+        self.grace_ns = grace_ns
+        self.known_head_ns = known_head_ns
+        self.offset_us = offset_us
+        self.slack_us = slack_us
+        self.memo: dict[RoleSet, RoleSetMasks] = table.memo
+        self.is_uniform = table.is_uniform
+        if like is not None and like.table is table:
+            self.critical = like.critical
+            self.quick = like.quick
+        else:
+            self.critical = frozenset(fact.code for fact in table.model.permissions if fact.critical)
+            # What everyone holds, or an overlay, takes the walk: then no question is plain.
+            plain = table.is_plain_realm and not table.everyone
+            self.quick = {c: p for c, p in table.quick.items() if c not in self.critical} if plain else {}
+        # The answers to plain questions are the same objects for every caller: to build one took half as long as to decide.
+        self.granted = Decision(True, reasons.GRANTED, self.rev, "l1")
+        self.denied = Decision(False, reasons.NO_GRANT, self.rev, "l1")
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """An operator's invalidation: `tag` says what `value` names (see `models.Changelog`, kind f)."""
+
+    rev: int
+    tag: str
+    value: str
+
+
+class Window:
+    """The changes of (floor, W] by id, and the stamps of their revisions. Its owner holds the realm's lock for every call.
+
+    A snapshot read at B is proven unchanged up to W where floor <= B <= W and nothing it was read through changed after B.
+    """
+
+    __slots__ = ("_last", "floor", "flushes", "stamps")
+
+    def __init__(self, floor: int, stamp: int) -> None:
+        self.floor = floor
+        self.stamps: dict[int, int] = {floor: stamp}
+        self.flushes: list[Flush] = []
+        self._last: dict[tuple[str, str], int] = {}
+
+    def restart(self, floor: int, stamp: int) -> None:
+        """Everything before `floor` can be proven no more."""
+        self.floor = floor
+        self.stamps = {floor: stamp}
+        self.flushes = []
+        self._last = {}
+
+    def note(self, change: Change) -> None:
+        self.stamps[change.rev] = change.stamp
+        if change.kind == "*":
+            self.restart(change.rev, change.stamp)
+        elif change.kind == "f":
+            tag, _, value = change.object_id.partition(":")
+            self.flushes.append(Flush(change.rev, tag, value))
+        else:
+            key = (change.kind, change.object_id)
+            self._last.pop(key, None)  # to the end: the front holds what changed longest ago
+            self._last[key] = change.rev
+
+    def trim(self) -> None:
+        """Keeps the window within its bounds by raising the floor."""
+        floor = self.floor
+        while len(self._last) > MAX_IDS:
+            oldest = next(iter(self._last))
+            floor = max(floor, self._last.pop(oldest))
+        while len(self.stamps) > MAX_REVISIONS:
+            floor = max(floor, next(iter(self.stamps)))
+            self.stamps.pop(next(iter(self.stamps)))
+        if len(self.flushes) > MAX_FLUSHES:
+            floor = max(floor, self.flushes[-1].rev)
+        if floor > self.floor:
+            self.floor = floor
+            self.flushes = [flush for flush in self.flushes if flush.rev > floor]
+
+    def last(self, kind: str, object_id: str) -> int:
+        """The newest revision of the window that changed it; 0 for none."""
+        return self._last.get((kind, object_id), 0)
+
+    def changed_since(self, rev: int, kinds: Iterable[str]) -> dict[str, set[str]]:
+        """Ids by kind that changed after `rev`."""
+        wanted = set(kinds)
+        found: dict[str, set[str]] = {kind: set() for kind in wanted}
+        for (kind, object_id), last in reversed(self._last.items()):
+            if last <= rev:
+                break
+            if kind in wanted:
+                found[kind].add(object_id)
+        return found

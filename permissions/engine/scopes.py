@@ -29,8 +29,8 @@ _NO_LINES: Final[Mapping[str, tuple[Held, ...]]] = {}
 class Closure:
     """What a snapshot was read through beside its own row: teams of a subject, nodes above a resource.
 
-    A change of one makes every snapshot read before it void. `changed_rev`: the newest revision that changed any. A cache keeps one
-    object for all snapshots of the same `refs`, so that a change of a team is one mark, however many subjects it reaches.
+    A change of one makes every snapshot read before it void. `changed_rev`: the newest revision that changed any. A cache keeps
+    one object for all snapshots of the same `refs`, so that a change of a team is one mark, however many subjects it reaches.
     """
 
     __slots__ = ("__weakref__", "changed_rev", "refs")
@@ -60,6 +60,7 @@ class SubjectSnapshot(Holdings):
         "is_active",
         "is_plain",
         "known",
+        "quick",
         "ref",
         "superuser",
         "type",
@@ -83,6 +84,8 @@ class SubjectSnapshot(Holdings):
         self.until_us = until_us
         self.facts = facts if keep_facts else None
         self.is_plain = self.known and self.is_active and not holdings.lines
+        # The roles that alone decide on a resource without a scope of the subject's, for as long as the snapshot lives.
+        self.quick = holdings.realm_roles if self.is_plain and until_us is None and not holdings.apart else None
 
     @property
     def deps(self) -> tuple[str, ...]:

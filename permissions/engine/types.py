@@ -36,12 +36,13 @@ class Request:
     asserted: Asserted = "fill"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Decision:
     """An answer; truthy when allowed. `revision` is the one it was evaluated at, `source` the deepest layer reached.
 
-    Not frozen: a frozen dataclass took 0.70 µs to build, a slotted one 0.16 µs (architecture, "The walk of one check").
-    `obligations` are those of the roles and bindings that granted, in the order of their ids.
+    Frozen, so that plain answers can be the same object for every caller: building one took half as long as deciding.
+    `stale`: older than the bound, under the realm's static grace. `obligations` are those of the roles and bindings that granted,
+    in the order of their ids.
     """
 
     allowed: bool

@@ -1,0 +1,228 @@
+"""All that the cache asks of the database, past a breaker: heads with their tails, snapshots with both, a realm's whole model.
+
+Every answer is of one database snapshot. Raises Away where the database does not answer, NotFound for a realm it does not have.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from django.db import DatabaseError, InterfaceError, connection
+
+from permissions import revisions, selectors
+from permissions.cache import postgresql, sqlite
+from permissions.cache.reading import Asked, Reading, boot_ns, head_reading
+from permissions.cache.state import MAX_REVISIONS, Change
+from permissions.engine.reasons import Unavailable
+from permissions.engine.types import ModelFacts
+from permissions.errors import NotFound
+from permissions.models import Realm
+from permissions.writing import SYSTEM, permission_write
+from resilience import registry
+from resilience.circuit_breaker.breaker import CircuitBreaker
+from resilience.errors import CircuitOpen
+from resilience.storage.base import local_store
+
+log = logging.getLogger("permissions.cache")
+T = TypeVar("T")
+
+# Nanoseconds. After so long without a fault the breaker is not asked: its own look takes a third of what the head's does.
+QUIET_NS: Final = 10_000_000_000
+HOUR_SQL: Final = {
+    "postgresql": "at > now() - interval '1 hour'",
+    "sqlite": "at > strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 hour')",
+}
+
+_failed_ns = -(1 << 62)
+
+
+class Away(Unavailable):
+    """The database does not answer, or has not for so many calls that it is not asked for a moment."""
+
+
+@dataclass(slots=True)
+class Model:
+    """A realm's model at a head. `changes` leads from `reading.since` there."""
+
+    reading: Reading
+    facts: ModelFacts
+
+
+def breaker() -> CircuitBreaker:
+    """In front of what cold checks ask. Its configured name is `database`.
+
+    A database that hangs would hold every caller for its time-out, and all threads with them: after a few, callers are told at
+    once. Kept in this process alone: the path of a check must not depend on Redis.
+    """
+    return registry.breaker(
+        "database",
+        minimum_calls=5,
+        slow_call_s=0.9,  # a read is given up after a second; a healthy one takes under a millisecond
+        open_s=1.0,  # chosen: the end of a failover is noticed within a second
+        ignore=(NotFound,),
+        store=local_store(),
+    )
+
+
+def guarded(work: Callable[[], T]) -> T:
+    """`work`, unless the database has been failing. Raises Away, and what `work` raises of its own."""
+    global _failed_ns  # noqa: PLW0603 - one integer, and a lost update costs a look at the breaker
+    asked_ns = boot_ns()
+    try:
+        if asked_ns - _failed_ns > QUIET_NS:
+            try:
+                return work()
+            except (DatabaseError, InterfaceError) as error:
+                _failed_ns = boot_ns()
+                return breaker().call(_raise, error)
+        return breaker().call(work)
+    except CircuitOpen as error:
+        raise Away("the database does not answer", retry_after_s=error.retry_after_s or 1.0) from error
+    except (DatabaseError, InterfaceError) as error:
+        _failed_ns = boot_ns()
+        log.warning("the database did not answer the cache: %s", type(error).__name__)
+        raise Away("the database does not answer", retry_after_s=1.0) from error
+
+
+def _raise(error: Exception) -> Any:
+    raise error
+
+
+def reset() -> None:
+    global _failed_ns  # noqa: PLW0603
+    _failed_ns = -(1 << 62)
+    postgresql.close()
+
+
+def _port() -> Any:
+    return postgresql if connection.vendor == "postgresql" else sqlite
+
+
+def read_heads(asked: Asked) -> dict[str, Reading]:
+    """By realm; one that is not there is left out. One statement on PostgreSQL, whatever their number."""
+    readings: dict[str, Reading] = guarded(lambda: _port().read_heads(asked))
+    return readings
+
+
+def read_head(name: str, since: int) -> Reading:
+    asked = Asked({name: since})
+    found = read_heads(asked).get(name)
+    if found is None:
+        raise NotFound(f"there is no realm {name!r}")
+    return found
+
+
+def read_snapshots(name: str, since: int, subjects: Collection[str], resources: Collection[str]) -> Reading:
+    """Head, tail and the facts of all that is named; one statement on PostgreSQL."""
+    asked = Asked({name: since})
+    found: Reading | None = guarded(lambda: _port().read_snapshots(name, asked, subjects, resources))
+    if found is None:
+        raise NotFound(f"there is no realm {name!r}")
+    return found
+
+
+def read_model(name: str, since: int | None, previous: ModelFacts | None) -> Model:
+    """The model at a head of its own. With `since` and `previous` (the model at that revision) only what changed is read again.
+
+    Without `since`, the tail is the last hour's, so that snapshots of the second layer can be proven.
+    """
+    return guarded(lambda: outside(lambda: _read_model(name, since, previous)))
+
+
+def _read_model(name: str, since: int | None, previous: ModelFacts | None) -> Model:
+    with selectors.one_snapshot():
+        asked = Asked({name: 0})
+        head = revisions.head(name)
+        realm = Realm.objects.get(pk=head.realm_id)
+        now_us = selectors.database_now_us()
+        floor = _floor(head) if since is None else since
+        tail = tail_of(head, floor)
+        asked.since[name] = floor
+        row = [head.realm_id, head.epoch, head.rev, head.stamp, realm.staleness_s, realm.static_grace_s]
+        reading = head_reading(name, [*row, now_us if now_us is not None else _wall_us(), stamp_at(head, floor), tail], asked)
+        if previous is not None and since is not None and reading.is_whole:
+            kinds = {change.kind for change in tail}
+            if "*" not in kinds:
+                names = {change.object_id for change in tail if change.kind == "m"}
+                return Model(reading, selectors.model_delta(head.realm_id, names, previous) if names else previous)
+        return Model(reading, selectors.model_facts(realm))
+
+
+def _wall_us() -> int:
+    return time.time_ns() // 1_000
+
+
+def _floor(head: revisions.Head) -> int:
+    """The revision before the oldest of the last hour, so that all after it are known."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT min(rev) FROM permissions_changelog WHERE realm_id = %s AND rev > %s AND {HOUR_SQL[connection.vendor]}",  # noqa: S608
+            [head.realm_id, head.rev - MAX_REVISIONS],
+        )
+        (oldest,) = cursor.fetchone()
+    return head.rev if oldest is None else max(oldest, 0)
+
+
+def tail_of(head: revisions.Head, since: int) -> list[Change]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT rev, stamp, kind, object_id FROM permissions_changelog WHERE realm_id = %s AND rev > %s AND rev <= %s "
+            "ORDER BY rev",
+            [head.realm_id, since, head.rev],
+        )
+        return [Change(*row) for row in cursor.fetchall()]
+
+
+def stamp_at(head: revisions.Head, rev: int) -> int | None:
+    if rev == head.rev:
+        return head.stamp
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT stamp FROM permissions_changelog WHERE realm_id = %s AND rev = %s", [head.realm_id, rev])
+        row = cursor.fetchone()
+    return None if row is None else int(row[0])
+
+
+def outside(work: Callable[[], T]) -> T:
+    """`work` on a connection in no transaction: in a caller's one sees an old head, or one's own uncommitted revision."""
+    if not connection.in_atomic_block:
+        return work()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised in the caller's thread
+            errors.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run, name="permissions-outside")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def draw_epoch(head: revisions.Head) -> None:
+    """A new epoch for a realm that has lost commits: what named the lost revisions must not be taken for those made since.
+
+    Only one of several processes draws. A server that cannot write stays as it is: its checks are Unavailable.
+    """
+
+    def draw() -> None:
+        with permission_write(head.name, SYSTEM, "commits of this realm were lost: what was known of them is void") as write:
+            if revisions.epoch_text(write.realm.epoch) != head.epoch:
+                return
+            fresh = uuid.uuid4()
+            Realm.objects.filter(pk=head.realm_id).update(epoch=fresh)
+            write.record("change", "realm", head.name, {"epoch": head.epoch}, {"epoch": fresh.hex})
+
+    guarded(lambda: outside(draw))

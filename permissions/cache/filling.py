@@ -1,0 +1,131 @@
+"""Filling: snapshots that memory does not hold, from the second layer or the database, kept only where proven true up to W."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from functools import partial
+from typing import Final, TypeAlias
+from weakref import WeakKeyDictionary
+
+from permissions.cache import catch_up, database, l2
+from permissions.cache.l2 import Candidate
+from permissions.cache.reading import Reading
+from permissions.cache.realm import Kind, RealmCache, Snapshot
+from permissions.cache.single_flight import Batcher
+from permissions.cache.state import State
+from permissions.engine.scopes import build_resource, build_subject
+from permissions.engine.types import Source
+from resilience import telemetry
+
+Key: TypeAlias = tuple[Kind, str]
+
+_batchers: WeakKeyDictionary[RealmCache, Batcher[Key, None]] = WeakKeyDictionary()
+
+
+def fill(cache: RealmCache, state: State, subjects: Collection[str], resources: Collection[str]) -> Source:
+    """Fills the first layer; the deepest layer that was asked. What a concurrent change reached stays missing: ask again.
+
+    Raises Unavailable where the database does not answer, NotFound where the realm is gone.
+    """
+    missing: list[Key] = [*(("s", ref) for ref in subjects), *(("r", ref) for ref in resources)]
+    missing = _from_l2(cache, state, missing)
+    if not missing:
+        return "redis"
+    try:
+        _batcher(cache).get(missing)
+    except TimeoutError as error:
+        raise database.Away("the database does not answer in time", retry_after_s=1.0) from error
+    return "db"
+
+
+def _batcher(cache: RealmCache) -> Batcher[Key, None]:
+    found = _batchers.get(cache)
+    if found is None:
+        found = _batchers.setdefault(cache, Batcher(partial(_from_database, cache)))
+    return found
+
+
+def _from_l2(cache: RealmCache, state: State, keys: list[Key]) -> list[Key]:
+    """The keys that the second layer could not answer with proof."""
+    layer = l2.second_layer()
+    if not layer.is_up:
+        return keys
+    kept: set[Key] = set()
+    for kind in ("s", "r"):
+        refs = [ref for k, ref in keys if k == kind]
+        if refs:
+            found = layer.get_many(state.head, kind, refs)
+            kept.update((kind, ref) for ref in _proven(cache, kind, found))
+    return [key for key in keys if key not in kept]
+
+
+def _proven(cache: RealmCache, kind: Kind, found: dict[str, Candidate]) -> set[str]:
+    """Refs of those candidates that are resident now. What cannot be proven is a miss, never an answer."""
+    if not found:
+        return set()
+    state = cache.state
+    if state is not None and any(candidate.built_rev > state.rev for candidate in found.values()):
+        state = catch_up.catch_up(cache.name)
+    if state is None:
+        return set()
+    by_rev: dict[int, list[Candidate]] = {}
+    for candidate in found.values():
+        by_rev.setdefault(candidate.built_rev, []).append(candidate)
+    kept: set[str] = set()
+    for built_rev, candidates in by_rev.items():
+        with cache.lock:
+            stamp = cache.window.stamps.get(built_rev)
+            proven = [c.snapshot for c in candidates if stamp is not None and c.stamp == stamp]
+            resident: list[Snapshot] = cache.keep(kind, proven, built_rev, state.head)
+        kept.update(snapshot.ref for snapshot in resident)
+    rejected = len(found) - len(kept)
+    if rejected:
+        telemetry.count("permission_cache_l2_rejected_total", "unproven", by=rejected)
+    return kept
+
+
+def _from_database(cache: RealmCache, keys: list[Key]) -> dict[Key, None]:
+    """One statement for all of them; the tail that comes with it is applied first."""
+    state = cache.state or catch_up.boot(cache)
+    reading = database.read_snapshots(
+        cache.name, state.rev, [ref for kind, ref in keys if kind == "s"], [ref for kind, ref in keys if kind == "r"]
+    )
+    catch_up.absorb(cache, reading)
+    _store(cache, reading)
+    return dict.fromkeys(keys)
+
+
+def _store(cache: RealmCache, reading: Reading) -> None:
+    facts = reading.facts
+    if facts is None:
+        return
+    head = reading.head
+    layer = l2.second_layer()
+    built: tuple[tuple[Kind, list[Snapshot]], ...] = (
+        ("s", [build_subject(found, reading.now_us, keep_facts=False) for found in facts.subjects.values()]),
+        ("r", [build_resource(found) for found in facts.resources.values()]),
+    )
+    for kind, snapshots in built:
+        kept = cache.keep(kind, snapshots, head.rev, head) if snapshots else []
+        if kept and layer.is_up:
+            layer.put_many(head, kind, kept, head.stamp, reading.now_us)
+
+
+def _after_fork() -> None:
+    _batchers.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+FILL_AT_ONCE: Final = 5_000
+
+
+def prefill(cache: RealmCache, kind: Kind, refs: Collection[str]) -> int:
+    """Makes the snapshots resident through the normal path; how many were missing. For warm-up and prefetch."""
+    state = cache.state or catch_up.boot(cache)
+    layer = cache.subjects if kind == "s" else cache.resources
+    missing = [ref for ref in refs if layer.get(ref) is None and not cache.is_unknown(kind, state, ref)]
+    for start in range(0, len(missing), FILL_AT_ONCE):
+        part = missing[start : start + FILL_AT_ONCE]
+        fill(cache, state, part if kind == "s" else (), part if kind == "r" else ())
+    return len(missing)
