@@ -41,7 +41,7 @@ class KnownIds:
 
     def __init__(self, capacity: int, ids: Iterable[str] = ()) -> None:
         """`capacity`: how many ids it is to hold before it says `is_crowded`."""
-        if isinstance(capacity, bool) or not isinstance(capacity, int) or not 1 <= capacity <= MAX_CAPACITY:
+        if type(capacity) is not int or not 1 <= capacity <= MAX_CAPACITY:
             raise ValueError(f"capacity is {capacity!r}; it takes a whole number from 1 to {MAX_CAPACITY}")
         if isinstance(ids, str):
             raise TypeError("ids is one text; it takes a collection of them")

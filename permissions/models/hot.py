@@ -70,7 +70,7 @@ class HotItemManager(models.Manager["HotItem"]):
             written += self._insert(column, rows[start : start + BATCH])
         return written
 
-    def _insert(self, column: Column, rows: Sequence[tuple[object, ...]]) -> int:
+    def _insert(self, column: Column, rows: Sequence[tuple[str | int, ...]]) -> int:
         other = "shared" if column == "direct" else "direct"
         values = ", ".join(["(%s, %s, %s, %s, %s, %s, 0)"] * len(rows))
         sql = (
@@ -83,7 +83,7 @@ class HotItemManager(models.Manager["HotItem"]):
         """(hour, item, shared, direct) of the `per_hour` most met of each hour of (after, until]."""
         with connections[self.db].cursor() as cursor:
             cursor.execute(_HOTTEST, [after, until, realm_id, kind, per_hour])
-            return cursor.fetchall()
+            return list(cursor.fetchall())
 
     def forget(self, *, until: int, ended: int, limit: int) -> int:
         """Deletes at most `limit` rows: those of `until` and before, then what the hour `ended` holds beyond ROWS_AN_HOUR."""
@@ -92,14 +92,14 @@ class HotItemManager(models.Manager["HotItem"]):
             gone += self._execute(_SURPLUS, [ended, ROWS_AN_HOUR, limit - gone])
         return gone
 
-    def _execute(self, sql: str, values: Sequence[object]) -> int:
+    def _execute(self, sql: str, values: Sequence[str | int]) -> int:
         with connections[self.db].cursor() as cursor:
             cursor.execute(sql, values)
-            return max(0, cursor.rowcount)
+            return max(0, int(cursor.rowcount))
 
 
 class HotItem(models.Model):
-    """No page shows it. `hour`: whole hours since 1970, UTC. `item`: a subject's id, or a JSON list of role names; `digest`: it in the key.
+    """`hour`: whole hours since 1970, UTC. `item`: a subject's id, or a JSON list of role names; `digest` is taken of it.
 
     `realm_id` is no foreign key: its check would take a lock on the realm's row, and wait for every writer of permissions.
     """
