@@ -195,6 +195,23 @@ def cache(url: str) -> dict[str, Any]:
     }
 
 
+def permission_cache(url: str) -> dict[str, Any]:
+    """The second layer of the permission cache: raw values of `permissions/cache/l2.py`; without Redis there is none.
+
+    Its breaker must see every fault, and a check waits for it: hence errors are raised, and the time-out is short.
+    """
+    if not url:
+        return {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}
+    options = {
+        # Whoever reaches for this cache itself must not read pickles from a store that others may write to.
+        "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+        "TIMEOUT_S": 0.08,  # seconds; the design's 50-100 ms
+        "IGNORE_EXCEPTIONS": False,
+    }
+    found = cache(url)
+    return {**found, "KEY_PREFIX": "permissions", "OPTIONS": {**found["OPTIONS"], **options}}
+
+
 def channel_layer(url: str) -> dict[str, Any]:
     """What carries news to open pages: any Redis; without one it reaches the pages of this process alone."""
     if url:
@@ -203,7 +220,7 @@ def channel_layer(url: str) -> dict[str, Any]:
 
 
 CHANNEL_LAYERS = {"default": channel_layer(REDIS_URL)}
-CACHES = {"default": cache(REDIS_URL)}
+CACHES = {"default": cache(REDIS_URL), "permissions": permission_cache(REDIS_URL)}
 # A server below our own folder is the demo's child (`check --deploy` refuses it).
 SERVERS_LAUNCHED = bool(REDIS_URL) and Path(address.parse(REDIS_URL).path).is_relative_to(VAR)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from permsite.settings import cache, channel_layer, database
+from permsite.settings import cache, channel_layer, database, permission_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMED = {"SECRET_KEY": "s3cret-" * 10, "PUBLIC_URL": "https://permsite.example.org", "NUM_PROXIES": "1"}
@@ -89,6 +89,14 @@ def test_any_store_holds_djangos_cache_and_never_hangs_it(url):
     found = cache(url)
     assert found["LOCATION"] == [url] and found["OPTIONS"]["TIMEOUT_S"] == 0.1 and found["OPTIONS"]["IGNORE_EXCEPTIONS"] is True
     assert channel_layer(url)["CONFIG"]["url"] == url
+
+
+def test_the_permission_cache_tells_its_faults_soon_and_reads_no_pickle():
+    found = permission_cache("redis://h:6379/0")
+    assert found["LOCATION"] == ["redis://h:6379/0"] and found["OPTIONS"]["IGNORE_EXCEPTIONS"] is False
+    assert 0.05 <= found["OPTIONS"]["TIMEOUT_S"] <= 0.1 and "json" in found["OPTIONS"]["SERIALIZER"]
+    assert found["KEY_PREFIX"] != cache("redis://h:6379/0")["KEY_PREFIX"]
+    assert "redis" not in permission_cache("")["BACKEND"]
 
 
 def test_a_store_that_cannot_be_read_stops_the_start_without_its_password(tmp_path):
