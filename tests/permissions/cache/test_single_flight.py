@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import random
+import signal
 import threading
 import weakref
 from collections import Counter
@@ -317,6 +318,21 @@ def test_whoever_waits_for_a_place_is_woken_when_the_thread_that_had_it_is_ended
     assert idle(batcher)
 
 
+def test_without_that_call_it_would_sleep_on(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(single_flight._Book, "wake_locked", lambda book: None)
+    batcher = Batcher(source.fill, max_running=1, limit_s=PATIENCE_S)
+    door = source.hold("a")
+    holder = Caller(batcher, ["a"])
+    assert source.began["a"].wait(PATIENCE_S)
+    other = Caller(batcher, ["b"])
+    waits(batcher, 2)
+    door.set()
+    assert holder.result() == {"a": 1}
+    assert batcher.running == 0
+    assert batcher.waiting == 1
+    assert batcher.get(["b"]) == other.result() == {"b": 2}
+
+
 def test_a_caller_waits_for_others_only_so_long_and_takes_its_keys_back(source: Source) -> None:
     batcher = Batcher(source.fill, max_running=1, limit_s=0.02)
     door = source.hold("a")
@@ -396,8 +412,14 @@ def test_a_forked_child_starts_anew(source: Source) -> None:
 
 def test_a_fill_that_forks_ends_in_the_child_too() -> None:
     def fill(keys: list[str]) -> dict[str, int]:
-        with batcher._book.lock:
-            return dict.fromkeys(keys, os.fork())
+        lock = batcher._book.lock
+        lock.acquire()  # as if another thread had it, which is not in the child to give it back
+        child = os.fork()
+        if child == 0:
+            signal.alarm(int(PATIENCE_S))
+        else:
+            lock.release()
+        return dict.fromkeys(keys, child)
 
     batcher = Batcher(fill)
     try:
@@ -408,6 +430,65 @@ def test_a_fill_that_forks_ends_in_the_child_too() -> None:
         os._exit(0 if idle(batcher) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert idle(batcher)
+
+
+def test_one_that_leaves_with_an_error_hands_on_the_place_it_was_called_to(source: Source) -> None:
+    batcher = Batcher(source.fill, max_running=1)
+    source.faults = [ConnectionError()]
+    door = source.hold("a")
+    holder = Caller(batcher, ["a"])
+    assert source.began["a"].wait(PATIENCE_S)
+    wants_both = Caller(batcher, ["a", "b"])
+    waits(batcher, 2)
+    other = Caller(batcher, ["b"])
+    waits(batcher, 3)
+    door.set()
+    assert other.result() == {"b": 2}
+    for caller in (holder, wants_both):
+        with pytest.raises(ConnectionError):
+            caller.result()
+    assert idle(batcher)
+
+
+def test_one_that_is_ended_before_its_fill_has_begun_gives_its_place_back(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batcher = Batcher(source.fill, max_running=1)
+
+    def ended(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(batcher, "_run", ended)
+        batcher.get(["a"])
+    assert idle(batcher)
+    assert batcher.get(["a"]) == {"a": 1}
+
+
+def test_whoever_comes_late_does_not_overtake_those_who_are_being_woken() -> None:
+    book: single_flight._Book[str, int] = single_flight._Book(1, 1)
+    early, late = single_flight._Visit[str, int](), single_flight._Visit[str, int]()
+    book.enlist_locked(early, ["a"], False)
+    book.enlist_locked(late, ["b"], False)
+    assert book.begin_locked(late) is None
+    first = book.begin_locked(early)
+    assert first is not None
+    assert first.keys == ["a"]
+    assert book.begin_locked(late) is None
+    book.end_locked(early, first)
+    assert book.begin_locked(late) is not None
+
+
+def test_a_batch_whose_callers_are_all_busy_keeps_no_place_empty() -> None:
+    book: single_flight._Book[str, int] = single_flight._Book(1, 2)
+    busy, late = single_flight._Visit[str, int](), single_flight._Visit[str, int]()
+    book.enlist_locked(busy, ["a", "b"], False)
+    book.enlist_locked(late, ["c"], False)
+    assert book.begin_locked(busy) is not None
+    assert [batch.keys for batch in book.queue] == [["b"], ["c"]]
+    begun = book.begin_locked(late)
+    assert begun is not None
+    assert begun.keys == ["c"]
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 1.0, "4", None, 10_001, float("nan")])
@@ -447,9 +528,7 @@ def test_a_fill_that_answers_no_dict_is_told_so() -> None:
         Batcher(nothing).get(["a"])
 
 
-def storm(
-    batcher_class: type[Batcher[int, int]], seed: int, *, callers: int = 24, rounds: int = 120, limit_s: float = PATIENCE_S
-) -> list[str]:
+def storm(batcher_class: type[Batcher[int, int]], seed: int, *, callers: int = 24, rounds: int = 120) -> list[str]:
     """Many threads, few keys, faults and killed fills. Answers what was wrong, by name."""
     lock, wrong = threading.Lock(), Counter[str]()
     now, live = 0, Counter[int]()
@@ -478,7 +557,7 @@ def storm(
                 live.subtract(keys)
                 live[-1] -= 1
 
-    batcher = batcher_class(fill, max_batch=5, max_running=3, limit_s=limit_s)
+    batcher = batcher_class(fill, max_batch=5, max_running=3, limit_s=PATIENCE_S)
 
     def work(place: int) -> None:
         own = random.Random(seed * 1000 + place)
@@ -545,17 +624,6 @@ class _TooLong(Batcher[int, int]):
         self._book = single_flight._Book(self._max_batch + 4, self._max_running)
 
 
-class _LetsSleep(Batcher[int, int]):
-    """A fill that ends calls nobody of those who wait for its place."""
-
-    def _begin(self) -> None:
-        class Book(single_flight._Book[int, int]):
-            def wake_locked(self) -> None:
-                pass
-
-        self._book = Book(self._max_batch, self._max_running)
-
-
 @pytest.mark.parametrize(
     ("mutant", "caught"),
     [
@@ -563,8 +631,7 @@ class _LetsSleep(Batcher[int, int]):
         (_NoSuccessor, "one id twice at a time"),
         (_TooMany, "too many fills"),
         (_TooLong, "too long a batch"),
-        (_LetsSleep, "never woken"),
     ],
 )
 def test_the_storm_catches_a_planted_fault(mutant: type[Batcher[int, int]], caught: str) -> None:
-    assert any(caught in storm(mutant, seed, limit_s=0.5) for seed in range(5))
+    assert any(caught in storm(mutant, seed) for seed in range(5))
