@@ -27,6 +27,7 @@ TITLES: Final[dict[str, Any]] = {
     "retries": gettext_lazy("Retries"),
     "pipelines": gettext_lazy("Pipelines"),
     "overrides": gettext_lazy("Overrides"),
+    "cache": gettext_lazy("Caches"),
 }
 
 

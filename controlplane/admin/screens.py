@@ -52,6 +52,8 @@ class Screens:
     # A section
     def section_view(self, request: HttpRequest, section: str) -> HttpResponse:
         declared = self._declared(request, section)
+        if not declared.keyed:
+            return self._whole_view(request, declared)
         revision = service.active()
         form = NameForm(request.GET if "name" in request.GET else None)
         if form.is_bound and form.is_valid():
@@ -71,8 +73,34 @@ class Screens:
             missing=missing(request, CONFIG_CHANGE, CONFIG_PAGE),
         )
 
+    def _whole_view(self, request: HttpRequest, declared: params.Section) -> HttpResponse:
+        """A section without names is one entry."""
+        revision = service.active()
+        posted = request.method == "POST"
+        form = ParamsForm(declared, request.POST if posted else None, service.values_of(declared.name, revision))
+        if posted:
+            if not may_do(request, CONFIG_CHANGE, CONFIG_PAGE):
+                raise PermissionDenied
+            done = self._written(request, form, declared.name, declared.name, form.entry()) if form.is_valid() else None
+            if done is not None:
+                return done
+        return self.page(
+            request,
+            "entry",
+            declared.name,
+            TITLES.get(declared.name, declared.name),
+            section=declared.name,
+            section_title=TITLES.get(declared.name, declared.name),
+            form=form,
+            version=0 if revision is None else revision.version,
+            back=url("changelist"),
+            missing=missing(request, CONFIG_CHANGE, CONFIG_PAGE),
+        )
+
     def entry_view(self, request: HttpRequest, section: str, name: str) -> HttpResponse:
         declared = self._declared(request, section)
+        if not declared.keyed:
+            raise Http404
         try:
             params.name_text(name)
         except params.Mistake:
@@ -92,7 +120,7 @@ class Screens:
                 wanted: dict[str, Any] | None = others
             else:
                 wanted = {**others, name: form.entry()} if form.is_valid() else None
-            done = None if wanted is None else self._written(request, form, section, name, wanted)
+            done = None if wanted is None else self._written(request, form, section, f"{section}.{name}", wanted)
             if done is not None:
                 return done
         return self.page(
@@ -111,9 +139,9 @@ class Screens:
         )
 
     def _written(
-        self, request: HttpRequest, form: ParamsForm, section: str, name: str, wanted: dict[str, Any]
+        self, request: HttpRequest, form: ParamsForm, section: str, path: str, wanted: dict[str, Any]
     ) -> HttpResponse | None:
-        """None: refused, and the form says why."""
+        """None: refused, and the form says why. `path`: of what the form edits."""
         try:
             done = service.section_change(
                 actor=actor_of(request),
@@ -125,7 +153,7 @@ class Screens:
             )
         except Refused as error:
             if form.is_bound:
-                show_refusal(form, error, f"{section}.{name}")
+                show_refusal(form, error, path)
             else:
                 messages.error(request, error.detail)
             return None

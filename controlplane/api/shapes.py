@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from permissions.api import components
 from permissions.api.components import Schema, ref
+from permissions.cache import targets
+from permissions.cache.flush import MAX_VALUE
 from resilience.sections import MODES
 
 _TEXT: Final[Schema] = {"type": "string"}
@@ -48,6 +50,22 @@ def shapes() -> dict[str, Schema]:
         **dict.fromkeys(("pid", "epoch", "version"), _WHOLE),
         "age_s": {"type": "number"},
     }
+    flush: Schema = {
+        "tag": {"type": "string", "enum": [*targets.TAGS, targets.ALL]},
+        "value": {
+            **_TEXT,
+            "maxLength": MAX_VALUE,
+            "description": "A pattern of ids for subject and resource, * standing for any run of characters; a name for role, "
+            "team and scope; none for all.",
+        },
+        "realm": {**_TEXT, "description": "The control plane's own where it is left out."},
+        "reason": {**_TEXT, "maxLength": 1000},
+    }
+    snapshots = _object(dict.fromkeys(("subjects", "resources"), _WHOLE))
+    counted = {
+        **_object({"rows": snapshots, "memory": snapshots}),
+        "description": "rows: at most so many can be in a memory. memory: so many were in that of the process that answers.",
+    }
     number_or_none = {"type": ["number", "null"]}
     param = {
         **dict.fromkeys(("name", "type", "help"), _TEXT),
@@ -79,6 +97,12 @@ def shapes() -> dict[str, Schema]:
             }
         ),
         "ConfigRollback": _object({"version": _WHOLE, "reason": _TEXT}, ("version",), additionalProperties=False),
+        "CacheFlush": _object(flush, ("tag",), additionalProperties=False),
+        "CacheFlushed": _object(
+            {"revision": _WHOLE, "token": _TEXT, "counted": counted},
+            ("counted",),
+            description="With count=1 only counted.",
+        ),
         "Maintenance": _object({**switch, "version": _WHOLE, "announced": announced}, (*switch, "version")),
         "MaintenanceLine": _object(switch, ("mode",), additionalProperties=False),
     }
@@ -86,6 +110,7 @@ def shapes() -> dict[str, Schema]:
 
 EXAMPLES: Final[dict[str, Schema]] = {
     "ConfigValues": {"values": {"login": {"limit": 10, "period_s": 60}}, "reason": "someone guesses passwords"},
+    "CacheFlush": {"tag": "subject", "value": "user:a*", "reason": "their attributes were loaded wrongly"},
     "ConfigRollback": {"version": 3, "reason": "too strict"},
     "MaintenanceLine": {
         "mode": "read_only",

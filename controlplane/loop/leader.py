@@ -111,8 +111,10 @@ class Leader:
             self._away(error)
             return self._jittered(POLL_S)
         finally:
-            # Back to the pool, or closed where it broke: nobody else does it for a thread without requests.
-            connection.close_if_unusable_or_obsolete()
+            # Back to the pool, or closed where it broke: nobody else does it for a thread without requests. In a transaction it is
+            # a test's.
+            if not connection.in_atomic_block:
+                connection.close_if_unusable_or_obsolete()
         next_at = min(self._renew_at, *(job.due for job in self._jobs)) if self._jobs else self._renew_at
         return max(0.0, next_at - self._clock.monotonic())
 
@@ -195,7 +197,7 @@ class Leader:
         job.due = now + self._jittered(wait_s)
         # With its trace the first time only: a fault that stays would fill the log.
         first = error if job.failures == 1 and not isinstance(error, DatabaseError | InterfaceError) else None
-        log.error("task %s failed (%s): %s", job.task.name, job.failures, type(error).__name__, exc_info=first)
+        log.error("task %s failed (%s in a row): %s", job.task.name, job.failures, type(error).__name__, exc_info=first)
         if isinstance(error, DatabaseError | InterfaceError):
             # Is it the task's statement or the whole database? The renewal, asked next, finds out before other tasks run into it.
             self._renew_at = now

@@ -19,6 +19,7 @@ VIEW: Final = "permsite.control:view"
 OPERATE: Final = "permsite.control:operate"
 CONFIG_PAGE: Final = "permsite.control:config"
 MAINTENANCE_PAGE: Final = "permsite.control:maintenance"
+CACHE_PAGE: Final = "permsite.control:cache"
 
 
 def control_realm() -> str:
