@@ -6,10 +6,12 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter, itemgetter
 from typing import Any, Final, TypeVar
 
 from django.db import connection
 
+from permissions.engine.increment import updated
 from permissions.engine.types import (
     REALM,
     BindingFact,
@@ -80,64 +82,94 @@ def _parts(ids: Iterable[T]) -> Iterator[list[T]]:
 
 
 def model_facts(realm: Realm) -> ModelFacts:
-    """Everything a role table is compiled from; ten statements, whatever the size."""
-    requires: dict[int, list[str]] = defaultdict(list)
-    for permission_id, code in PermissionRequirement.objects.filter(permission__realm=realm).values_list(
-        "permission_id", "required__code"
-    ):
-        requires[permission_id].append(code)
-    permissions = tuple(
-        PermissionFact(code, tuple(requires.get(pk, ())), critical, high_risk)
-        for pk, code, critical, high_risk in Permission.objects.filter(realm=realm)
-        .order_by("code")
-        .values_list("pk", "code", "critical", "high_risk")
-    )
-    patterns: dict[int, list[str]] = defaultdict(list)
-    for group_id, pattern in GroupLine.objects.filter(group__realm=realm).order_by().values_list("group_id", "pattern"):
-        patterns[group_id].append(pattern)
-    groups = tuple(
-        GroupFact(name, tuple(patterns.get(pk, ())))
-        for pk, name in PermissionGroup.objects.filter(realm=realm).values_list("pk", "name")
-    )
+    """Everything a role table is compiled from, each part in ascending order; nine statements, whatever the size."""
+    return _model(realm.pk, realm, None)
+
+
+def model_delta(realm_id: int, names: Collection[str], previous: ModelFacts) -> ModelFacts:
+    """`previous` as of now; `names` are the ids of all changelog rows of kind `m` since. A few statements, whatever the size.
+
+    Equals `model_facts` of the same database snapshot, and is `previous` itself where nothing of it has changed.
+    """
+    realm = Realm.objects.get(pk=realm_id) if previous.realm in names or len(names) > PART else None
+    if realm is not None and len(names) > PART:
+        return model_facts(realm)
+    return updated(previous, names, _model(realm_id, realm, names), settings=realm is not None)
+
+
+def _model(realm_id: int, realm: Realm | None, names: Collection[str] | None) -> ModelFacts:
+    """The realm's model, or what of it has one of the names: one may be a role's, a group's, a code and a holder's at once."""
+    codes = names if names is None else [name for name in names if ":" in name]
+    everyone = RoleBinding.objects.filter(subject__kind="everyone")
+    if codes is not None:
+        everyone = everyone.filter(subject__ref__in=[code for code in codes if code.endswith(":*")])
+    settings: dict[str, Any] = {"realm": ""}
+    if realm is not None:
+        settings = {name: getattr(realm, name) for name in ("combining", "unknown_subjects", "suspended")} | {"realm": realm.name}
+        settings["type_combining"] = {kind: options["combining"] for kind, options in realm.resource_types.items()}
     return ModelFacts(
-        realm=realm.name,
-        combining=realm.combining,  # type: ignore[arg-type]  # held by a database constraint
-        type_combining={kind: options["combining"] for kind, options in realm.resource_types.items()},
-        unknown_subjects=realm.unknown_subjects,  # type: ignore[arg-type]  # held by a database constraint
-        suspended=realm.suspended,
-        permissions=permissions,
-        groups=groups,
-        roles=_roles(realm),
-        everyone=tuple(_bindings(realm.pk, RoleBinding.objects.filter(realm=realm, subject__kind="everyone"))),
+        **settings,
+        permissions=tuple(_permissions(realm_id, codes)),
+        groups=tuple(_groups(realm_id, names)),
+        roles=tuple(_roles(realm_id, names)),
+        everyone=tuple(_bindings(realm_id, everyone)),
     )
 
 
-def _roles(realm: Realm) -> tuple[RoleFact, ...]:
+def _named(model: Any, realm_id: int, names: Collection[str] | None, *columns: str) -> list[Any]:
+    """Key and columns of the realm's rows, or of those whose first column is a name of `names`, ascending by it.
+
+    Sorted here: a database sorts texts by its own collation.
+    """
+    rows = model.objects.filter(realm_id=realm_id)
+    if names is not None:
+        rows = rows.filter(**{f"{columns[0]}__in": names})
+    return sorted(rows.order_by().values_list("pk", *columns), key=itemgetter(1))
+
+
+def _below(model: Any, owner: str, realm_id: int, rows: list[Any], names: Collection[str] | None) -> Any:
+    """What belongs to `rows`, which are all of the realm where `names` is None."""
+    wanted = {f"{owner}__realm_id": realm_id} if names is None else {f"{owner}__in": [row[0] for row in rows]}
+    return model.objects.filter(**wanted).order_by()
+
+
+def _texts(rows: Any, owner: str, column: str) -> dict[int, tuple[str, ...]]:
+    found: dict[int, list[str]] = defaultdict(list)
+    for key, text in rows.values_list(f"{owner}_id", column):
+        found[key].append(text)
+    return {key: tuple(sorted(texts)) for key, texts in found.items()}
+
+
+def _permissions(realm_id: int, codes: Collection[str] | None) -> Iterator[PermissionFact]:
+    rows = _named(Permission, realm_id, codes, "code", "critical", "high_risk")
+    edges = _below(PermissionRequirement, "permission", realm_id, rows, codes)
+    requires = _texts(edges, "permission", "required__code")
+    return (PermissionFact(code, requires.get(key, ()), critical, high_risk) for key, code, critical, high_risk in rows)
+
+
+def _groups(realm_id: int, names: Collection[str] | None) -> Iterator[GroupFact]:
+    rows = _named(PermissionGroup, realm_id, names, "name")
+    patterns = _texts(_below(GroupLine, "group", realm_id, rows, names), "group", "pattern")
+    return (GroupFact(name, patterns.get(key, ())) for key, name in rows)
+
+
+def _roles(realm_id: int, names: Collection[str] | None) -> Iterator[RoleFact]:
+    rows = _named(Role, realm_id, names, "name", "valid_from", "valid_until", "obligations")
+    inherits = _texts(_below(RoleInheritance, "role", realm_id, rows, names), "role", "parent__name")
+    groups = _texts(_below(RoleGroup, "role", realm_id, rows, names), "role", "group__name")
+    # The lines of a catalogue repeat: one object for all that are equal takes a third of the memory.
+    known: dict[tuple[str, str, str], RoleLineFact] = {}
     lines: dict[int, list[RoleLineFact]] = defaultdict(list)
-    for role_id, effect, pattern, condition in (
-        RoleLine.objects.filter(role__realm=realm).order_by().values_list("role_id", "effect", "pattern", "condition")
-    ):
-        lines[role_id].append(RoleLineFact(effect, pattern, condition))  # type: ignore[arg-type]
-    inherits: dict[int, list[str]] = defaultdict(list)
-    for role_id, parent in RoleInheritance.objects.filter(role__realm=realm).values_list("role_id", "parent__name"):
-        inherits[role_id].append(parent)
-    groups: dict[int, list[str]] = defaultdict(list)
-    for role_id, group in RoleGroup.objects.filter(role__realm=realm).values_list("role_id", "group__name"):
-        groups[role_id].append(group)
-    return tuple(
-        RoleFact(
-            name,
-            tuple(inherits.get(pk, ())),
-            tuple(groups.get(pk, ())),
-            tuple(lines.get(pk, ())),
-            to_us(valid_from),
-            to_us(valid_until),
-            tuple(obligations),
-        )
-        for pk, name, valid_from, valid_until, obligations in Role.objects.filter(realm=realm).values_list(
-            "pk", "name", "valid_from", "valid_until", "obligations"
-        )
-    )
+    below = _below(RoleLine, "role", realm_id, rows, names)
+    for key, effect, pattern, condition in below.values_list("role_id", "effect", "pattern", "condition"):
+        line = known.get((effect, pattern, condition))
+        if line is None:
+            line = known[effect, pattern, condition] = RoleLineFact(effect, pattern, condition)
+        lines[key].append(line)
+    in_order = attrgetter("pattern", "effect", "condition")
+    for key, name, start, end, obligations in rows:
+        own = tuple(sorted(lines.get(key, ()), key=in_order))
+        yield RoleFact(name, inherits.get(key, ()), groups.get(key, ()), own, to_us(start), to_us(end), tuple(obligations))
 
 
 def _bindings(realm_id: int, rows: Any) -> Iterator[BindingFact]:
@@ -306,22 +338,6 @@ def resource_refs(realm_id: int, *, kind: str = "") -> list[str]:
     if kind:
         rows = rows.filter(ref__startswith=f"{kind}:")
     return [ref for ref in rows.order_by("ref").values_list("ref", flat=True) if not kind or ref.startswith(f"{kind}:")]
-
-
-def changed_kinds(realm_id: int, since: int, stamp: int, head: int) -> frozenset[str] | None:
-    """Kinds changed in (since, head], or None where the changelog cannot prove what changed: a gap, or another history.
-
-    The stamp of `since` tells a restored or rolled-back database apart, where the same number names another change.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT DISTINCT rev, stamp, kind FROM permissions_changelog WHERE realm_id = %s AND rev >= %s AND rev <= %s",
-            [realm_id, since, head],
-        )
-        rows = cursor.fetchall()
-    if {rev for rev, _, _ in rows} != set(range(since, head + 1)) or any(s != stamp for r, s, _ in rows if r == since):
-        return None
-    return frozenset(kind for rev, _, kind in rows if rev > since)
 
 
 def database_now_us() -> int | None:

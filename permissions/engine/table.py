@@ -202,7 +202,8 @@ class RoleTable:
 
     `required`: code -> all codes it requires, directly or not, itself left out; only codes that require any are in it.
     `quick`: code -> (byte, bit) of the codes that require nothing. `is_uniform`: no type has a combining of its own.
-    `is_plain_realm`: the realm's is deny_overrides.
+    `is_plain_realm`: the realm's is deny_overrides. `critical`: the codes flagged so. Only the memos are ever added to; a table
+    compiled from this one shares some of them.
     """
 
     model: ModelFacts
@@ -217,6 +218,7 @@ class RoleTable:
     obligations: Mapping[str, tuple[Attributes, ...]]
     role_facts: Mapping[str, RoleFact]
     group_facts: Mapping[str, GroupFact]
+    critical: frozenset[str]
     memo: dict[RoleSet, RoleSetMasks] = field(default_factory=dict)
     _direct: dict[tuple[str, ...], int] = field(default_factory=dict)
     _conditions: dict[str, Condition] = field(default_factory=dict)
@@ -258,17 +260,18 @@ class RoleTable:
 
     def condition(self, text: str) -> Condition:
         """Compiled once; one that does not compile any more is one that errors, so that a table never fails over it."""
-        found = self._conditions.get(text)
-        if found is None:
-            found = compiled(self.language, text)
-            if len(self._conditions) >= MAX_CONDITIONS:
-                self._conditions.clear()
-            self._conditions[text] = found
-        return found
+        return remembered(self._conditions, self.language, text)
 
 
-def compiled(language: ConditionLanguage, text: str) -> Condition:
-    try:
-        return language.compile(text)
-    except ConditionSyntaxError as error:
-        return BrokenCondition(text, str(error))
+def remembered(memo: dict[str, Condition], language: ConditionLanguage, text: str) -> Condition:
+    """The condition from the memo, else compiled and kept."""
+    found = memo.get(text)
+    if found is None:
+        try:
+            found = language.compile(text)
+        except ConditionSyntaxError as error:
+            found = BrokenCondition(text, str(error))
+        if len(memo) >= MAX_CONDITIONS:
+            memo.clear()
+        memo[text] = found
+    return found

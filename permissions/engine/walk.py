@@ -39,7 +39,7 @@ _FAILED_OUTCOMES: Final = {Outcome.FALSE: Failure.CONDITION_FALSE, Outcome.ERROR
 class Walk:
     """One question, asked of one table and two snapshots at one instant. Not shared between threads."""
 
-    __slots__ = ("_conditions", "_n", "_names", "_places", "now_us", "request", "resource", "spots", "subject", "table")
+    __slots__ = ("_code", "_conditions", "_n", "_names", "_places", "now_us", "request", "resource", "spots", "subject", "table")
 
     def __init__(
         self, table: RoleTable, subject: SubjectSnapshot, resource: ResourceSnapshot | None, request: Request, now_us: int
@@ -52,7 +52,7 @@ class Walk:
         nodes = resource.nodes if resource is not None else ()
         self._places = {REALM: 0, **{node: place for place, node in enumerate(nodes, 1)}}
         self.spots = list(self._spots())
-        self._n = 0
+        self._code, self._n = "", 0
         self._names: dict[str, Any] | None = None
         self._conditions: dict[str, Outcome] = {}
 
@@ -102,7 +102,7 @@ class Walk:
         return self._overlay() if self.is_overlay else self._deny_overrides()
 
     def _ask(self, code: str) -> None:
-        self._n = self.table.index.bits[code]
+        self._code, self._n = code, self.table.index.bits[code]
         self._names = None
         self._conditions = {}
 
@@ -297,7 +297,7 @@ class Walk:
             if self._names is None:
                 self._names = names_of(
                     self.request,
-                    self.table.index.codes[self._n],
+                    self._code,
                     self.now_us,
                     realm=self.table.model.realm,
                     subject_attributes=self.subject.attributes,
