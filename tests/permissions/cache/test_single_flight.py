@@ -433,7 +433,7 @@ def test_a_fill_that_forks_ends_in_the_child_too() -> None:
 
 
 def test_one_that_leaves_with_an_error_hands_on_the_place_it_was_called_to(source: Source) -> None:
-    batcher = Batcher(source.fill, max_running=1)
+    batcher = Batcher(source.fill, max_running=1, limit_s=4 * PATIENCE_S)
     source.faults = [ConnectionError()]
     door = source.hold("a")
     holder = Caller(batcher, ["a"])
