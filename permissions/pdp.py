@@ -24,6 +24,7 @@ from permissions import explain as explaining
 from permissions.asking import in_thread
 from permissions.cache import reader
 from permissions.cache.pinned import Pinned
+from permissions.cache.reader import Position
 from permissions.cache.state import State
 from permissions.engine.evaluate import evaluate
 from permissions.engine.explain import Explanation
@@ -61,7 +62,7 @@ __all__ = [
     "explain",
     "explain_request",
     "in_thread",
-    "position",
+    "key_holding",
     "question",
     "reset",
     "stats",
@@ -204,17 +205,16 @@ def _from_memory(state: State, request: Request, superuser: bool) -> Decision | 
     return Decision(decision.allowed, decision.reason, state.rev, "l1", decision.obligations)
 
 
-def position(realm: str) -> tuple[int, str, int, int] | None:
-    """Key of the newest revision known, while memory alone may answer for it; None: ask the database. Never blocks.
+def key_holding(realm: str, prefix: str, position: Position) -> Position | None:
+    """Where an API key that was read at `position` is known to hold still; None: read it again. Never blocks.
 
-    What was read at this key still holds: a revoked API key, too, is a revision.
+    A revoked key is a revision that names it.
     """
-    state = reader.warm(realm)
-    return None if state is None else state.head.key
+    return reader.holding(realm, "k", prefix, position)
 
 
 def refresh(realm: str) -> None:
-    """Asks for the newest revision where memory may not answer for it; `position` knows it then. Raises what a check raises."""
+    """Asks for the newest revision where memory is too old to answer. Raises what a check raises."""
     reader.pin(realm, [])
 
 

@@ -9,10 +9,11 @@ import logging
 import os
 import threading
 from collections.abc import Iterable
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from permissions.cache import database
 from permissions.cache.database import Model
+from permissions.cache.events import Event
 from permissions.cache.reading import Asked, Reading, boot_ns
 from permissions.cache.realm import NEVER_NS, STATES, RealmCache
 from permissions.cache.state import Change, State, Window
@@ -32,22 +33,6 @@ APPLY_WAIT_S: Final = 0.25
 
 _caches: dict[str, RealmCache] = {}
 _guard = threading.Lock()
-
-
-class Event(Protocol):
-    """A committed revision, told by its writer; its signature has been checked (`cache/events.py`)."""
-
-    realm: int
-    epoch: str
-    name: str
-    prev: int
-    rev: int
-    stamp: int
-
-    @property
-    def objects(self) -> Iterable[tuple[str, str]] | None:
-        """Kind and id of all that changed; None where that is too much to tell, or the model."""
-        ...
 
 
 class Busy(Unavailable):
@@ -172,7 +157,7 @@ def apply_event(event: Event) -> bool:
     """Applies what a writer told, without a query; False where the database must be asked instead. Moves W, never T: that n is
     committed does not prove that nothing follows."""
     cache = _caches.get(event.name)
-    if cache is None or cache.state is None:
+    if cache is None or event.name not in STATES:
         return True  # nothing is known here that could be old
     if not cache.apply_lock.acquire(timeout=APPLY_WAIT_S):
         return False
@@ -183,7 +168,7 @@ def apply_event(event: Event) -> bool:
         if event.rev <= state.rev:
             return True
         objects = event.objects
-        if event.prev != state.rev or event.rev != event.prev + 1 or objects is None:
+        if (event.prev, event.prev_stamp) != (state.rev, state.head.stamp) or event.rev != event.prev + 1 or objects is None:
             return False
         changes = [Change(event.rev, event.stamp, kind, object_id) for kind, object_id in objects]
         if not changes or any(change.kind not in {"s", "t", "r", "k"} for change in changes):

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from django.db import DatabaseError, InterfaceError, connection
 
@@ -80,7 +80,8 @@ def guarded(work: Callable[[], T]) -> T:
                 return work()
             except (DatabaseError, InterfaceError) as error:
                 _failed_ns = boot_ns()
-                return breaker().call(_raise, error)
+                breaker().call(_raise, error)
+                raise
         return breaker().call(work)
     except CircuitOpen as error:
         raise Away("the database does not answer", retry_after_s=error.retry_after_s or 1.0) from error
@@ -90,7 +91,7 @@ def guarded(work: Callable[[], T]) -> T:
         raise Away("the database does not answer", retry_after_s=1.0) from error
 
 
-def _raise(error: Exception) -> Any:
+def _raise(error: Exception) -> NoReturn:
     raise error
 
 

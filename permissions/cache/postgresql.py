@@ -29,10 +29,23 @@ LIMIT_S: Final = 1.0
 # The driver knows no smaller one.
 CONNECT_LIMIT_S: Final = 2
 
+# A few rows by key, whatever the statistics say, which are of an empty table right after a first load: one plan for all, by index
+# and nested loop. Compiling it to machine code would take longer than any of these statements.
+_SETTINGS: Final = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_material": "off",
+    "jit": "off",
+    "statement_timeout": int(LIMIT_S * 1000),
+}
+
 _REALM: Final = """
   m.id, m.epoch, m.rev, m.stamp, m.staleness_s, m.static_grace_s,
   (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
-  (SELECT c.stamp FROM permissions_changelog c WHERE c.realm_id = m.id AND c.rev = {since} LIMIT 1),
+  CASE WHEN m.rev > {since} THEN
+    (SELECT max(c.stamp) FROM permissions_changelog c WHERE c.realm_id = m.id AND c.rev = {since}) END,
   CASE WHEN m.rev > {since} AND m.rev - {since} <= 50000 THEN
     (SELECT json_agg(json_build_array(c.rev, c.stamp, c.kind, c.object_id) ORDER BY c.rev)
      FROM permissions_changelog c WHERE c.realm_id = m.id AND c.rev > {since} AND c.rev <= m.rev) END
@@ -146,8 +159,8 @@ class _Pool:
             wanted.pop(name, None)
         wanted["connect_timeout"] = CONNECT_LIMIT_S
         wanted["application_name"] = f"{wanted.get('application_name') or 'permsite'} cache"
-        # Compiling a plan to machine code takes longer than any of these statements.
-        wanted["options"] = f"{wanted.get('options') or ''} -c jit=off -c statement_timeout={int(LIMIT_S * 1000)}".strip()
+        settings = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
+        wanted["options"] = f"{wanted.get('options') or ''} {settings}".strip()
         return _Connection.connect(**wanted, autocommit=True)
 
     def _close_idle(self) -> None:

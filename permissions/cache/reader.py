@@ -33,6 +33,7 @@ __all__ = [
     "CLOCK",
     "clock_us",
     "head_of",
+    "holding",
     "now_us",
     "pin",
     "prefill",
@@ -46,6 +47,9 @@ __all__ = [
 ]
 
 log = logging.getLogger("permissions.cache")
+
+# Realm's id, epoch, revision, stamp.
+Position = tuple[int, str, int, int]
 
 ATTEMPTS: Final = 3
 # Seconds: the hard limit of waiting while another thread asks for the head.
@@ -101,6 +105,26 @@ def warm(realm: str) -> State | None:
     if state is None or boot_ns() - state.known_head_ns > state.max_age_ns:
         return None
     return state
+
+
+def holding(realm: str, kind: str, object_id: str, position: Position) -> Position | None:
+    """Where what was read at `position` is known to hold still: the newest position; None where the database must be asked.
+
+    For what is remembered elsewhere under this cache's W (API keys). Never blocks.
+    """
+    state = warm(realm)
+    if state is None:
+        return None
+    newest = state.head.key
+    if position == newest:
+        return position
+    realm_id, epoch, rev, stamp = position
+    if (realm_id, epoch) != newest[:2]:
+        return None
+    with state.cache.lock:
+        window = state.cache.window
+        proven = window.floor <= rev <= state.rev and window.stamps.get(rev) == stamp
+        return newest if proven and window.last(kind, object_id) <= rev else None
 
 
 def head_of(realm: str) -> Head:

@@ -6,7 +6,7 @@ revision a snapshot was read at (`built_rev`). Source: consistency, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -90,8 +90,8 @@ class State:
         self.memo: dict[RoleSet, RoleSetMasks] = table.memo
         self.is_uniform = table.is_uniform
         if like is not None and like.table is table:
-            self.critical = like.critical
-            self.quick = like.quick
+            self.critical: frozenset[str] = like.critical
+            self.quick: Mapping[str, tuple[int, int]] = like.quick
         else:
             self.critical = frozenset(fact.code for fact in table.model.permissions if fact.critical)
             # What everyone holds, or an overlay, takes the walk: then no question is plain.

@@ -1,8 +1,7 @@
 """API keys: who is calling, found by the key's prefix, proved by its digest, remembered while the realm stands still.
 
-A key is read again as soon as the realm's newest known revision is another one, or nobody knows which it is; revoking a key is a
-revision. So a revoked key stops at once in the process that revoked it, and elsewhere within the share of the realm's bound at
-which a check asks for the head again (0.2 s of 0.5 s).
+A key is read again as soon as a revision names it, or nobody knows how new what is known is; revoking a key is such a revision.
+So a revoked key stops at once in the process that revoked it, and elsewhere within the realm's bound (0.5 s), mostly sooner.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import hashlib
 import hmac
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, cast
 from weakref import WeakKeyDictionary
 
@@ -48,9 +47,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    """`position`: the revision the row was read at. `until_us`: end of the key's validity, by our clock."""
+    """`position`: the newest revision at which the row is known to hold. `until_us`: end of the key's validity, by our clock."""
 
     caller: Caller
+    prefix: str
     position: tuple[int, str, int, int]
     until_us: int | None
 
@@ -135,10 +135,15 @@ def reset() -> None:
 
 def _recall(mark: bytes) -> Caller | None:
     found = _remembered.get(mark)
-    if found is None or found.position != pdp.position(found.caller.realm):
+    if found is None:
+        return None
+    position = pdp.key_holding(found.caller.realm, found.prefix, found.position)
+    if position is None:
         return None
     if found.until_us is not None and time.time_ns() // 1_000 >= found.until_us:
         return None
+    if position != found.position:
+        _remembered[mark] = replace(found, position=position)
     return found.caller
 
 
@@ -180,4 +185,4 @@ def _read(prefix: str, digest: str) -> _Remembered | None:
         None if key.subject is None else key.subject.ref,
         key.is_admin,
     )
-    return _Remembered(caller, revisions.head_of(key.realm).key, until_us)
+    return _Remembered(caller, prefix, revisions.head_of(key.realm).key, until_us)
