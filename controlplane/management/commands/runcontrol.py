@@ -47,7 +47,7 @@ class Command(BaseCommand):
         except lease.LostLease:
             raise CommandError("another process took the lease on the way, and does the rest") from None
         except (DatabaseError, InterfaceError) as error:
-            raise CommandError(f"the database does not answer ({type(error).__name__}): {error}") from None
+            raise CommandError(f"the database does not answer as it should ({error}); has migrate been run?") from None
         if leader.failed:
             raise CommandError(f"failed: {', '.join(leader.failed)}; the log says why")
         self.stdout.write("Every task has been run.")
