@@ -88,7 +88,7 @@ class Follows:
         successors = self._successors.young.get(before) or self._successors.get(before)
         if successors is None:
             self._successors.put(before, ref)
-        elif type(successors) is str:
+        elif isinstance(successors, str):
             self._successors.young[before] = {ref: 2} if successors == ref else {successors: 1, ref: 1}
         elif ref in successors:
             successors[ref] += 1

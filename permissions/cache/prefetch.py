@@ -59,15 +59,16 @@ class Prefetch:
     """Of one kind of ids of one realm and process.
 
     `record` for every id a session asks for; `missed` for every id that was not in the first layer; `run` by a background thread.
-    `fill(ids)` loads them, and may return those that it really loaded. `is_resident(id)`: it is in the first layer, so to load it
-    would prove nothing. `wake` is called when `run` has something to do. `is_busy`: checks need the database for themselves.
+    `fill(ids)` loads them, and may return those that it really loaded. `is_resident(id)`: whether it is in the first layer: then
+    there is nothing to load, and what has left it before it was asked for was loaded for nothing. `wake` is called when `run` has
+    something to do. `is_busy`: checks need the database for themselves.
     """
 
     def __init__(
         self,
         fill: Callable[[list[str]], Collection[str] | None],
         *,
-        is_resident: Callable[[str], bool] = lambda _ref: False,
+        is_resident: Callable[[str], bool] | None = None,
         wake: Callable[[], None] = lambda: None,
         is_busy: Callable[[], bool] = lambda: False,
         clock: Clock = SYSTEM,
@@ -96,25 +97,28 @@ class Prefetch:
         with self._lock:
             self._follows.record(session, ref)
         if ref in self._outstanding or ref in self._imagined:
-            self.used(ref)
+            self.used(ref, is_there=self._is_resident is None or self._is_resident(ref))
 
     def predict(self, ref: str) -> list[str]:
         """What mostly follows `ref`, the likeliest first; at most four."""
         with self._lock:
             return self._follows.after(ref)
 
-    def used(self, ref: str) -> None:
-        """A check asked for `ref`. `record` says so too; twice counts once."""
+    def used(self, ref: str, *, is_there: bool = True) -> None:
+        """A check asked for `ref`, and found it if it `is_there`. `record` says so too; twice counts once."""
         with self._lock:
+            self._give_up()
             if self._outstanding.pop(ref, None) is not None:
-                self._result(self._results, useful=True)
+                self._result(useful=is_there)
             if self._imagined.pop(ref, None) is not None:
                 self._imagined_results.append(True)
                 self._judge()
 
     def missed(self, ref: str) -> None:
         """`ref` had to be loaded: what mostly follows it is put in line."""
-        predicted = [following for following in self.predict(ref) if not self._is_resident(following)]
+        predicted = self.predict(ref)
+        if self._is_resident is not None:
+            predicted = [following for following in predicted if not self._is_resident(following)]
         with self._lock:
             self._give_up()
             before = len(self._waiting)
@@ -209,14 +213,14 @@ class Prefetch:
         now = self._clock.monotonic()
         for ref in _overdue(self._outstanding, now):
             del self._outstanding[ref]
-            self._result(self._results, useful=False)
+            self._result(useful=False)
         for ref in _overdue(self._imagined, now):
             del self._imagined[ref]
             self._imagined_results.append(False)
             self._judge()
 
-    def _result(self, results: deque[bool], *, useful: bool) -> None:
-        results.append(useful)
+    def _result(self, *, useful: bool) -> None:
+        self._results.append(useful)
         name = "useful" if useful else "wasted"
         self._totals[name] += 1
         telemetry.count("permission_cache_prefetch_total", name)
