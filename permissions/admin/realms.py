@@ -34,6 +34,7 @@ KINDS: Final = {
     "t": gettext_lazy("team"),
     "r": gettext_lazy("resource"),
     "k": gettext_lazy("key"),
+    "f": gettext_lazy("flush"),
     "*": gettext_lazy("everything"),
 }
 

@@ -179,7 +179,7 @@ def own() -> dict[str, Schema]:
         "valid_until": moment_or_none,
         "revoked_at": moment_or_none,
     }
-    change = _object({"kind": {"type": "string", "enum": ["m", "s", "t", "r", "k", "*"]}, "object": text})
+    change = _object({"kind": {"type": "string", "enum": ["m", "s", "t", "r", "k", "f", "*"]}, "object": text})
     changes = {"type": "array", "items": change, "description": "In a list at most 100."}
     revision = {"revision": whole, "at": moment, "changes_total": whole, "changes": changes}
     audit = {

@@ -31,7 +31,10 @@ OpenID AuthZEN's endpoints stand beside this API, under `/access/v1/`.
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path. `answer` None is a 204; `writes` adds the token's header and the audit's reason."""
+    """One method of one path. `answer` None is a 204; `writes` adds the token's header and the audit's reason.
+
+    `also`: other statuses that come with the same answer.
+    """
 
     name: str
     summary: str
@@ -44,6 +47,7 @@ class Operation:
     checks: bool = False
     realm: bool = True
     problems: tuple[int, ...] = ()
+    also: tuple[int, ...] = ()
     parameters: tuple[Schema, ...] = field(default=())
 
 
@@ -85,7 +89,7 @@ def _operation(one: Operation) -> Schema:
     if one.body is not None:
         described["requestBody"] = {"required": True, "content": {JSON: _exemplified(one.body)}}
     described["responses"] = {
-        str(one.status): answer,
+        **{str(status): answer for status in (one.status, *one.also)},
         **{str(s): {"$ref": f"#/components/responses/Problem{s}"} for s in sorted(statuses) if s in PROBLEMS},
     }
     return described

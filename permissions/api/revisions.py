@@ -28,7 +28,9 @@ class RevisionView(NounView):
     key_type = int
     newest_first = True
     filters: ClassVar = {
-        "kind": queries.text("kind", "Revisions that touched this kind: m model, s subject, t team, r resource, k key, * all."),
+        "kind": queries.text(
+            "kind", "Revisions that touched this kind: m model, s subject, t team, r resource, k key, f flush, * all."
+        ),
         "object": queries.text("object_id", "Revisions that touched this object."),
         "since": queries.instant("at__gte", "Revisions from this instant on."),
         "until": queries.instant("at__lt", "Revisions before this instant."),

@@ -79,7 +79,8 @@ class Rate:
 class Coalescer:
     """`apply(event)`: False where the event does not follow what is known; then, and for what is gathered, `pull(realm's name)`.
 
-    Both are called in its thread, once it is started; `step` does the same for whoever has no thread.
+    Both are called in its thread, once it is started; `step` does the same for whoever has no thread. `rest()`: the thread has
+    looked something up, and nothing more is waiting.
     """
 
     def __init__(
@@ -89,11 +90,13 @@ class Coalescer:
         *,
         setting: Callable[[], str],
         clock: Clock = SYSTEM,
+        rest: Callable[[], object] = lambda: None,
     ) -> None:
         self._apply = apply
         self._pull = pull
         self._setting = setting
         self._clock = clock
+        self._rest = rest
         self._start_anew()
         _coalescers.add(self)
 
@@ -264,8 +267,11 @@ class Coalescer:
 
     def _run(self) -> None:
         me = threading.current_thread()
+        rested = 0
         while self._thread is me:
-            self.step()
+            if self.step() is None and self._pulls != rested:
+                rested = self._pulls
+                self._rest()
             with self._woken:
                 wait_s = self._until_due()
                 if self._thread is me and wait_s != 0.0:

@@ -6,6 +6,8 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 
+from django.db import connection
+
 from permissions import params
 from permissions.cache import events
 from permissions.cache.coalescer import Coalescer, Status
@@ -27,7 +29,7 @@ def start(apply: Callable[[Event], bool], pull: Callable[[str], object], realms:
     with _lock:
         if _running is not None:
             return _running[0]
-        coalescer = Coalescer(apply, pull, setting=setting)
+        coalescer = Coalescer(apply, pull, setting=setting, rest=_rest)
 
         def own(event: Event) -> None:
             # The writer's next question is to see its write without asking the database; what takes a query is for the thread.
@@ -38,6 +40,12 @@ def start(apply: Callable[[Event], bool], pull: Callable[[str], object], realms:
         ways_out = (events.on_own(own), events.listen(coalescer.put, lambda: coalescer.ask(realms())), coalescer.stop)
         _running = (coalescer, ways_out)
         return coalescer
+
+
+def _rest() -> None:
+    """The thread's connection goes back to the pool until the next look, which may be hours away. Opening a file anew is dear."""
+    if connection.vendor != "sqlite":
+        connection.close()
 
 
 def stop() -> None:

@@ -84,6 +84,7 @@ WRITE: Final = f"""
 DECLARE
   v bigint := ps_bump(r);
   n bigint := coalesce(nullif(current_setting('ps.n' || r, true), ''), '0')::bigint;
+  began timestamptz := clock_timestamp(); -- asked once: in a query each row would get a time of its own
   added bigint;
 BEGIN
   IF v IS NULL OR n < 0 THEN
@@ -92,7 +93,7 @@ BEGIN
   IF cardinality(objects) <= {MAX_OBJECTS} THEN
     INSERT INTO {CHANGELOG} (realm_id, rev, kind, object_id, stamp, at)
       SELECT r, v, left(o, 1), substr(o, 2), m.stamp, coalesce(
-          (SELECT c.at FROM {CHANGELOG} c WHERE c.realm_id = r AND c.rev = v LIMIT 1), clock_timestamp())
+          (SELECT c.at FROM {CHANGELOG} c WHERE c.realm_id = r AND c.rev = v LIMIT 1), began)
       FROM unnest(objects) o, {REALM} m WHERE m.id = r
       ON CONFLICT DO NOTHING;
     GET DIAGNOSTICS added = ROW_COUNT;

@@ -257,9 +257,12 @@ class TestWhateverTheMode:
 class TestItsThread:
     def test_it_takes_news_until_it_is_stopped(self) -> None:
         came, pulled = threading.Event(), threading.Event()
-        coalescer = Coalescer(
-            lambda event: event.rev == 1 and (came.set() or True), lambda name: pulled.set(), setting=lambda: "auto"
-        )
+
+        def apply(event: Event) -> bool:
+            came.set()
+            return event.rev == 1
+
+        coalescer = Coalescer(apply, lambda name: pulled.set(), setting=lambda: "auto")
         coalescer.start()
         coalescer.put(following(0))
         assert came.wait(30)
@@ -285,7 +288,12 @@ class TestItsThread:
         held, coalescer = threading.Event(), Coalescer(lambda event: True, lambda name: None, setting=lambda: "conservative")
         coalescer.put(following(0))
         reading, writing = os.pipe()
-        locking = threading.Thread(target=lambda: (coalescer._woken.acquire(), held.set()))
+
+        def hold() -> None:
+            coalescer._woken.acquire()
+            held.set()
+
+        locking = threading.Thread(target=hold)
         locking.start()
         locking.join()
         assert held.is_set()
@@ -328,7 +336,7 @@ class TestInAProcess:
         assert len(events._here) == 1
         invalidation.stop()
         assert invalidation.status() is None
-        assert events._here == ()
+        assert not events._here
 
     def test_the_mode_is_a_live_parameter(self, process: Callable[..., Process]) -> None:
         assert invalidation.setting() == "auto"
