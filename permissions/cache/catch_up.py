@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from permissions.cache import database
-from permissions.cache.database import Model
 from permissions.cache.events import Event
 from permissions.cache.reading import Asked, Reading, boot_ns
 from permissions.cache.realm import NEVER_NS, STATES, RealmCache
@@ -20,6 +19,7 @@ from permissions.cache.state import Change, State, Window
 from permissions.conditions import cel
 from permissions.engine.compile import compile_table
 from permissions.engine.reasons import Unavailable
+from permissions.engine.table import RoleTable
 from permissions.errors import NotFound
 from permissions.revisions import Head
 from permissions.writing import Write, on_written
@@ -225,9 +225,8 @@ def _restart(cache: RealmCache) -> State:
     else:
         window = Window(reading.head.rev, reading.head.stamp)
     window.trim()
-    state = _published(cache, model, None)
-    cache.restart(window, state)
-    return state
+    table = compile_table(model.facts, cel.language())
+    return cache.restart(window, lambda: _made(cache, table, reading, None))
 
 
 def _apply_model(cache: RealmCache, state: State) -> State:
@@ -237,15 +236,13 @@ def _apply_model(cache: RealmCache, state: State) -> State:
     cause = _broken(cache, state, reading)
     if cause is not None:
         return _start_over(cache, reading.head, cause)
-    new = _published(cache, model, state)
+    new = _made(cache, compile_table(model.facts, cel.language(), state.table), reading, state)
     cache.apply(reading.tail or (), new)
     _learn(cache, new, reading)
     return new
 
 
-def _published(cache: RealmCache, model: Model, old: State | None) -> State:
-    reading = model.reading
-    table = compile_table(model.facts, cel.language(), None if old is None else old.table)
+def _made(cache: RealmCache, table: RoleTable, reading: Reading, old: State | None) -> State:
     return State(
         reading.head,
         table,

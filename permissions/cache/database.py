@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from permissions import revisions, selectors
 from permissions.cache import postgresql, sqlite
@@ -189,10 +189,24 @@ def stamp_at(head: revisions.Head, rev: int) -> int | None:
     return None if row is None else int(row[0])
 
 
+def on_live_connection(work: Callable[[], T]) -> T:
+    """`work`, once more on a new connection where the one in hand turns out dead. Only outside of a caller's transaction.
+
+    Django drops a dead connection at the borders of a request, and no request surrounds a thread of our own.
+    """
+    try:
+        return work()
+    except (OperationalError, InterfaceError):
+        if connection.in_atomic_block:
+            raise
+        connection.close()
+        return work()
+
+
 def outside(work: Callable[[], T]) -> T:
     """`work` on a connection in no transaction: in a caller's one sees an old head, or one's own uncommitted revision."""
     if not connection.in_atomic_block:
-        return work()
+        return on_live_connection(work)
     results: list[T] = []
     errors: list[BaseException] = []
 

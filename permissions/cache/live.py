@@ -44,15 +44,15 @@ def snapshot() -> Iterator[None]:
 
 
 def pin(realm: str, requests: Sequence[Request], token: Token | None, at_us: int | None) -> Pinned:
-    with snapshot():
-        pinned = opened(realm, token, at_us)
-        load(
-            pinned,
-            {r.subject for r in requests},
-            {r.resource for r in requests if r.resource is not None},
-            [(i, r) for i, r in enumerate(requests) if needs_rows(r)],
-        )
-    return pinned
+    """All that the questions need, at the head. Raises NotFound, TokenFromFuture, Unavailable."""
+
+    def read() -> Pinned:
+        with snapshot():
+            pinned = opened(realm, token, at_us)
+            load_for(pinned, requests)
+        return pinned
+
+    return database.on_live_connection(read)
 
 
 def survey(
@@ -62,10 +62,15 @@ def survey(
     subjects: Callable[[int], Collection[str]],
     resources: Callable[[int], Collection[str]],
 ) -> Pinned:
-    with snapshot():
-        pinned = opened(realm, token, at_us)
-        load(pinned, subjects(pinned.head.realm_id), resources(pinned.head.realm_id), [])
-    return pinned
+    """All the subjects and resources that the callables list, given the realm's id."""
+
+    def read() -> Pinned:
+        with snapshot():
+            pinned = opened(realm, token, at_us)
+            load(pinned, subjects(pinned.head.realm_id), resources(pinned.head.realm_id), [])
+        return pinned
+
+    return database.on_live_connection(read)
 
 
 def opened(realm: str, token: Token | None, at_us: int | None) -> Pinned:
@@ -103,6 +108,15 @@ def _changed_model(head: Head, state: State) -> set[str] | None:
     if any(change.kind == "*" for change in tail):
         return None
     return {change.object_id for change in tail if change.kind == "m"}
+
+
+def load_for(pinned: Pinned, requests: Sequence[Request]) -> None:
+    load(
+        pinned,
+        {r.subject for r in requests},
+        {r.resource for r in requests if r.resource is not None},
+        [(i, r) for i, r in enumerate(requests) if needs_rows(r)],
+    )
 
 
 def load(pinned: Pinned, subjects: Collection[str], resources: Collection[str], special: list[tuple[int, Request]]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from django.db import DatabaseError, InterfaceError, connection
 
 from permissions import revisions
-from permissions.cache import catch_up, filling, live, transactions
+from permissions.cache import catch_up, database, filling, live, transactions
 from permissions.cache.catch_up import Busy
 from permissions.cache.database import Away
 from permissions.cache.pinned import Pinned, covers, wall_us
@@ -303,17 +303,16 @@ def _by_rows(cache: RealmCache, state: State, requests: Sequence[Request], at_us
     """Questions that memory cannot answer, from rows at the State's revision; None when the database has moved on."""
     if connection.in_atomic_block:
         return live.pin(cache.name, requests, None, at_us)
-    with live.snapshot():
-        if revisions.head(cache.name).key != state.head.key:
-            return None
-        pinned = Pinned(state.head, state.table, now_us(state) if at_us is None else at_us, "db")
-        live.load(
-            pinned,
-            {r.subject for r in requests},
-            {r.resource for r in requests if r.resource is not None},
-            [(i, r) for i, r in enumerate(requests) if needs_rows(r)],
-        )
-    return pinned
+
+    def read() -> Pinned | None:
+        with live.snapshot():
+            if revisions.head(cache.name).key != state.head.key:
+                return None
+            pinned = Pinned(state.head, state.table, now_us(state) if at_us is None else at_us, "db")
+            live.load_for(pinned, requests)
+        return pinned
+
+    return database.on_live_connection(read)
 
 
 def prefill(realm: str, kind: Kind, refs: Collection[str]) -> int:

@@ -8,7 +8,7 @@ I3: readers take the State first and the snapshot second; B > W means: take the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from re import Pattern
@@ -64,8 +64,9 @@ class Closures:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Every id that any row names at `built_rev`, and at any revision since. "No" means: no row of its own."""
+    """Every id that any row names at `built_rev` of `history` (realm's id, epoch), and since. "No" means: no row of its own."""
 
+    history: tuple[int, str]
     built_rev: int
     subjects: KnownIds
     resources: KnownIds
@@ -84,20 +85,23 @@ class RealmCache:
         self.ask_lock = threading.Lock()
         self.state: State | None = None
         self.window = Window(0, 0)
+        self.used_ns = NEVER_NS
+        self.wanted_rev = 0
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         self.subjects: TwoGenerations[SubjectSnapshot] = TwoGenerations(SIZE, self.lock)
         self.resources: TwoGenerations[ResourceSnapshot] = TwoGenerations(SIZE, self.lock)
         self.absent_subjects: TwoGenerations[SubjectSnapshot] = TwoGenerations(SIZE_ABSENT, self.lock)
         self.absent_resources: TwoGenerations[ResourceSnapshot] = TwoGenerations(SIZE_ABSENT, self.lock)
         self.filters: Filters | None = None
-        self.used_ns = NEVER_NS
-        self.wanted_rev = 0
         self._teams = Closures()
         self._nodes = Closures()
 
     # Reading. `state` is the reader's, taken before.
 
     def subject(self, state: State, ref: str, now_us: int) -> SubjectSnapshot | None:
-        found = self.subjects.get(ref) or self.absent_subjects.get(ref)
+        found = state.subjects.get(ref) or state.absent_subjects.get(ref)
         if found is None or is_void(found, state):
             return None
         # Within the uncertainty of our clock before a boundary nobody can say which side it is: the database is asked.
@@ -106,7 +110,7 @@ class RealmCache:
         return found
 
     def resource(self, state: State, ref: str) -> ResourceSnapshot | None:
-        found = self.resources.get(ref) or self.absent_resources.get(ref)
+        found = state.resources.get(ref) or state.absent_resources.get(ref)
         return None if found is None or is_void(found, state) else found
 
     # Changing.
@@ -163,13 +167,20 @@ class RealmCache:
         self.publish(new)
         points.reached("apply.published")
 
-    def restart(self, window: Window, new: State) -> None:
-        """Drops everything. The caller holds `apply_lock`."""
+    def restart(self, window: Window, make: Callable[[], State]) -> State:
+        """Begins another history with the State that `make` gives. The caller holds `apply_lock`.
+
+        With layers of its own: emptied and filled anew, the old ones would give a reader that took its State before the reset
+        snapshots of the new history whose revisions look like those of the old.
+        """
         with self.lock:
-            self._clear()
+            self.withdraw()
+            self._begin_anew()
             self.window = window
             self.wanted_rev = 0
-        self.publish(new)
+            new = make()
+            self.publish(new)
+        return new
 
     def publish(self, new: State) -> None:
         with self.lock:
@@ -235,7 +246,7 @@ class RealmCache:
         """Whether no row names `ref` at the State's revision. False may also mean: not known."""
         filters = self.filters
         # A row may have been deleted between an older State and the building of the filter.
-        if filters is None or filters.built_rev > state.rev:
+        if filters is None or filters.built_rev > state.rev or filters.history != state.head.key[:2]:
             return False
         return ref not in (filters.subjects if kind == "s" else filters.resources)
 
@@ -252,7 +263,7 @@ class RealmCache:
                 subjects.add(ref)
             for ref in changed["r"]:
                 resources.add(ref)
-            self.filters = Filters(built_rev, subjects, resources)
+            self.filters = Filters(head.key[:2], built_rev, subjects, resources)
             return True
 
 

@@ -43,6 +43,8 @@ class State:
     """
 
     __slots__ = (
+        "absent_resources",
+        "absent_subjects",
         "cache",
         "critical",
         "denied",
@@ -80,8 +82,11 @@ class State:
         self.rev = head.rev
         self.table = table
         self.cache = cache
+        # The layers of its own history: after a reset the cache has others, and a reader of this State must not meet those.
         self.subjects = cache.subjects
         self.resources = cache.resources
+        self.absent_subjects = cache.absent_subjects
+        self.absent_resources = cache.absent_resources
         self.max_age_ns = max_age_ns
         self.grace_ns = grace_ns
         self.known_head_ns = known_head_ns
