@@ -10,9 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import translate
-from re import Pattern
-from re import compile as compile_pattern
 from typing import Final, Literal, TypeAlias
 from weakref import WeakSet, WeakValueDictionary
 
@@ -20,6 +17,7 @@ from permissions import points
 from permissions.cache.known_ids import KnownIds
 from permissions.cache.l1 import TwoGenerations
 from permissions.cache.state import Change, State, Window
+from permissions.cache.targets import matcher
 from permissions.engine.scopes import Closure, ResourceSnapshot, SubjectSnapshot
 from permissions.revisions import Head
 
@@ -128,7 +126,7 @@ class RealmCache:
                 return kept
             if not self.window.floor <= built_rev <= state.rev:
                 return kept
-            flushed = [_matcher(f.tag, f.value) for f in self.window.flushes if f.rev > built_rev]
+            flushed = [matcher(f.tag, f.value) for f in self.window.flushes if f.rev > built_rev]
             for snapshot in snapshots:
                 if self._last_change(kind, snapshot) > built_rev or any(matches(snapshot) for matches in flushed):
                     continue
@@ -220,7 +218,7 @@ class RealmCache:
             self._nodes.mark(change.object_id, change.rev)
         elif change.kind == "f":
             tag, _, value = change.object_id.partition(":")
-            matches = _matcher(tag, value)
+            matches = matcher(tag, value)
             for layer in (self.subjects, self.absent_subjects, self.resources, self.absent_resources):
                 layer.drop_where(lambda _, snapshot: matches(snapshot))
         elif change.kind == "*":
@@ -271,44 +269,3 @@ def is_void(snapshot: Snapshot, state: State) -> bool:
     """Whether the snapshot says nothing about the State's revision: newer than it, or read through something changed since."""
     built_rev = snapshot.built_rev
     return built_rev > state.rev or (snapshot.closure is not None and snapshot.closure.changed_rev > built_rev)
-
-
-class _Matcher:
-    """Whether a flush reaches a snapshot."""
-
-    def __init__(self, tag: str, value: str) -> None:
-        self.tag = tag
-        self.value = value
-        self.pattern: Pattern[str] | None = None
-        if tag in {"subject", "resource"}:
-            # Only `*` is a wildcard here; fnmatch's others are taken as they are.
-            escaped = value.replace("[", "[[]").replace("?", "[?]")
-            self.pattern = compile_pattern(translate(escaped))
-
-    def __call__(self, snapshot: Snapshot) -> bool:
-        if isinstance(snapshot, ResourceSnapshot):
-            if self.tag == "resource" and self.pattern is not None:
-                return self.pattern.match(snapshot.ref) is not None
-            return self.tag == "scope" and self.value in snapshot.nodes
-        if self.tag == "subject" and self.pattern is not None:
-            return self.pattern.match(snapshot.ref) is not None
-        if self.tag == "team":
-            return snapshot.ref == self.value or self.value in snapshot.deps
-        if self.tag == "scope":
-            return self.value in snapshot.scopes or self.value in snapshot.lines
-        if self.tag == "role":
-            return self._holds_role(snapshot)
-        return self.tag not in {"resource"}  # a tag this version does not know: dropping too much does no harm
-
-    def _holds_role(self, snapshot: SubjectSnapshot) -> bool:
-        sets = [*snapshot.scopes.values()]
-        if snapshot.realm_roles is not None:
-            sets.append(snapshot.realm_roles)
-        if any(self.value in roles.roles for roles in sets):
-            return True
-        held = [h for lines in snapshot.lines.values() for h in lines]
-        return any(h.binding.role == self.value for h in (*held, *snapshot.apart))
-
-
-def _matcher(tag: str, value: str) -> _Matcher:
-    return _Matcher(tag, value)
