@@ -197,8 +197,8 @@ def _work(progress: Progress, report: Report) -> None:
 
 def _realms(progress: Progress) -> list[tuple[str, int]]:
     """Names and numbers. None, with the progress's `error` set, where the database does not say or there is no such realm."""
-    rows = Realm.objects.order_by("name")
     try:
+        rows = Realm.objects.order_by("name")
         if progress.realm is None:
             return list(rows.values_list("name", "pk"))
         found = list(rows.filter(name=progress.realm).values_list("name", "pk"))
