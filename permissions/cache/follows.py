@@ -11,9 +11,10 @@ LAST: Final = 8
 SUCCESSORS: Final = 4
 PAIRS: Final = 50_000
 SESSIONS: Final = 10_000
-# A successor is predicted once it was seen twice, and a quarter as often as the likeliest.
+# A successor is predicted once it was seen twice, and a tenth as often as the likeliest: the fourth step of a walk is counted a
+# quarter as often as the second.
 MIN_SEEN: Final = 2
-MIN_SHARE: Final = 0.25
+MIN_SHARE: Final = 0.1
 # Of the foreign ids that meet a full set of successors, one in so many makes the set fade: stray visits are forgotten, and a new
 # habit takes the place of an old one within some dozens of visits.
 FADE_EVERY: Final = 4
@@ -53,19 +54,19 @@ class _Recent(Generic[V]):
 class Follows:
     """The owner holds a lock for every call."""
 
-    __slots__ = ("_foreign", "_sessions", "_successors", "_turn")
+    __slots__ = ("_draw", "_foreign", "_sessions", "_successors")
 
     def __init__(self) -> None:
         self._sessions: _Recent[list[str]] = _Recent(SESSIONS)
-        # An id that was followed once holds that one follower alone: most never get a second, and a dict each would be most of the
-        # cost of a stream without habits.
+        # An id that was followed once holds that one follower alone: most never get a second, and a dict for each would be most
+        # of the cost of a stream without habits.
         self._successors: _Recent[dict[str, int] | str] = _Recent(PAIRS // SUCCESSORS)
         self._foreign = 0
-        self._turn = 0
+        self._draw = 1
 
     def record(self, session: object, ref: str) -> None:
-        """Links `ref` with the id before it each time, and with one of those before that in turn: near ones count more, and the
-        cost stays the same however long the session."""
+        """Links `ref` with the id before it each time, and in half of the cases with one of those before that: near ones
+        count more, and the cost stays the same however long the session."""
         last = self._sessions.young.get(session) or self._sessions.get(session)
         if last is None:
             self._sessions.put(session, [ref])
@@ -76,9 +77,9 @@ class Follows:
         self._link(before, ref)
         known = len(last)
         if known > 1:
-            self._turn += 1
-            before = last[self._turn % (known - 1)]
-            if before != ref:
+            # Drawn, not counted: sessions that walk in step would meet the same turn at the same step each time.
+            self._draw = draw = (self._draw * 69_069 + 1) & 0xFFFF_FFFF
+            if draw & 0x1_0000 and (before := last[(draw >> 17) % (known - 1)]) != ref:
                 self._link(before, ref)
             if known >= LAST:
                 del last[0]

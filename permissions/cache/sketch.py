@@ -7,10 +7,12 @@ a sketch of m cells, an item offered more than N / m times is always held, and n
 from __future__ import annotations
 
 import heapq
-from itertools import count as counter
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", str, tuple[str, ...])
+_PLACE_BITS: Final = 20
+_MAX_PLACES: Final = 1 << _PLACE_BITS
+_PLACE_MASK: Final = _MAX_PLACES - 1
 
 
 class _Cell:
@@ -26,17 +28,17 @@ class _Cell:
 class SpaceSaving(Generic[K]):
     """At most `capacity` items. The owner holds a lock for every call."""
 
-    __slots__ = ("_cells", "_heap", "_order", "capacity")
+    __slots__ = ("_cells", "_heap", "_items", "capacity")
 
     def __init__(self, capacity: int) -> None:
-        if type(capacity) is not int or capacity < 1:
-            raise ValueError(f"capacity is {capacity!r}; it takes a whole number of at least 1")
+        if type(capacity) is not int or not 1 <= capacity <= _MAX_PLACES:
+            raise ValueError(f"capacity is {capacity!r}; it takes a whole number from 1 to {_MAX_PLACES}")
         self.capacity = capacity
         self._cells: dict[K, _Cell] = {}
-        # One entry an item. Counts in it lag behind: they are put right when their item comes up as the least. The number between
-        # decides a draw for the item that has been there longest, without comparing items.
-        self._heap: list[tuple[int, int, K]] = []
-        self._order = counter()
+        self._items: list[K] = []
+        # Count and place of each item, as one number: a heap of pairs took twice as long. Counts in it lag behind; each is put
+        # right when its item comes up as the least.
+        self._heap: list[int] = []
 
     def offer(self, item: K, times: int) -> None:
         cell = self._cells.get(item)
@@ -44,22 +46,26 @@ class SpaceSaving(Generic[K]):
             cell.count += times
         elif len(self._cells) < self.capacity:
             self._cells[item] = _Cell(times, 0)
-            heapq.heappush(self._heap, (times, next(self._order), item))
+            heapq.heappush(self._heap, times << _PLACE_BITS | len(self._items))
+            self._items.append(item)
         else:
-            least = self._settled_least()
-            # The newcomer takes over the count: it may have been met as often before, uncounted.
-            del self._cells[self._heap[0][2]]
-            self._cells[item] = _Cell(least + times, least)
-            heapq.heapreplace(self._heap, (least + times, next(self._order), item))
+            # The newcomer takes over the cell of the least, and its count: it may have been met as often before, uncounted.
+            place, least = self._least()
+            cell = self._cells[item] = self._cells.pop(self._items[place])
+            self._items[place] = item
+            cell.taken = least
+            cell.count = least + times
+            heapq.heapreplace(self._heap, cell.count << _PLACE_BITS | place)
 
-    def _settled_least(self) -> int:
-        """The least count; its item is on top of the heap then."""
+    def _least(self) -> tuple[int, int]:
+        """Place and count of the least; it is on top of the heap then."""
         while True:
-            noted, place, item = self._heap[0]
-            count = self._cells[item].count
-            if count == noted:
-                return count
-            heapq.heapreplace(self._heap, (count, place, item))
+            top = self._heap[0]
+            place = top & _PLACE_MASK
+            count = self._cells[self._items[place]].count
+            if count == top >> _PLACE_BITS:
+                return place, count
+            heapq.heapreplace(self._heap, count << _PLACE_BITS | place)
 
     def drain(self) -> dict[K, int]:
         """How often each item was met since the last time; at most the truth."""
@@ -83,7 +89,7 @@ class SpaceSaving(Generic[K]):
         for cell in self._cells.values():
             cell.count //= 2
             cell.taken = min(cell.taken // 2, cell.count)
-        self._heap = [(self._cells[item].count, place, item) for _, place, item in self._heap]
+        self._heap = [self._cells[item].count << _PLACE_BITS | place for place, item in enumerate(self._items)]
         heapq.heapify(self._heap)
 
     def top(self, n: int) -> list[tuple[K, int]]:

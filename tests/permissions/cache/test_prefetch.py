@@ -153,7 +153,7 @@ class TestTraces:
 
 class TestPrediction:
     def test_what_follows_is_predicted_the_nearest_first(self, site: Site) -> None:
-        teach(site, "a", "b", "c", "d", times=9)
+        teach(site, "a", "b", "c", "d", times=30)
         assert site.prefetch.predict("a")[0] == "b"
         assert set(site.prefetch.predict("a")) == {"b", "c", "d"}
         assert site.prefetch.predict("d") == []
