@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import pickle
 import sys
+from collections import Counter
+from pathlib import Path
 
-from tests.chaos.consistency import faults
-from tests.chaos.consistency.harness import Plan, Stage
+from tests.chaos.consistency import checker, faults
+from tests.chaos.consistency.harness import Plan, Report, Stage
 from tests.chaos.consistency.mutants import MUTANTS
 
 
@@ -21,7 +24,13 @@ def main() -> int:
     parser.add_argument("--mutant", choices=sorted(MUTANTS), default="")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", nargs="*", default=(), help="fields of the plan, such as readers=2")
+    parser.add_argument("--replay", type=Path, help="the folder of an earlier run, kept with KEEP=1")
     told = parser.parse_args()
+    if told.replay is not None:
+        histories, final, outages = pickle.loads((told.replay / "told.pickle").read_bytes())
+        findings = checker.check(told.replay, histories, final, outages)
+        sys.stdout.write(Report(Plan(), findings, Counter(), 0.0).text() + "\n")
+        return 1 if findings.faults else 0
     named = faults.EVERYTHING if told.faults is None else frozenset(told.faults)
     if told.redis != "alone":
         named -= faults.OF_VALKEY

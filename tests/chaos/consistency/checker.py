@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ from tests.chaos.consistency import world as w
 
 CLOCK_US: Final = 5_000  # the wall clock is read by two processes and the database, on one machine
 CAUTION_US: Final = 1_000_000  # the hard limit of a catch-up, so of half its round trip
+BACK_S: Final = 3.0  # after the database's return a process serves again
 KEPT: Final = 20  # findings of each kind that are told in full
 
 
@@ -66,6 +67,7 @@ class Findings:
     beyond_bound: int = 0
     back: int = 0
     disorder: int = 0
+    unserved: int = 0
     worst_age_ms: float = 0.0
     stale: int = 0
     told: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -141,9 +143,19 @@ def read_folder(folder: Path) -> tuple[dict[str, list[Answer]], list[tuple[str, 
     return answers, refusals, acks, findings
 
 
-def check(folder: Path, histories: list[History], final: dict[str, dict[str, Any]] | None = None) -> Findings:
-    """`final`: the tables at the end, as `world.Realm.rows` tells them."""
+def check(
+    folder: Path,
+    histories: list[History],
+    final: dict[str, dict[str, Any]] | None = None,
+    outages: Sequence[tuple[int, int]] = (),
+) -> Findings:
+    """`final`: the tables at the end, as `world.Realm.rows` tells them. `outages`: when the database was away, by design."""
     answers, refusals, acks, findings = read_folder(folder)
+    excused = sorted((start_ns, end_ns + int(BACK_S * 1e9)) for start_ns, end_ns in outages)
+    findings.unserved = sum(
+        line[6] != "TokenFromFuture" and not any(start_ns <= line[2] and line[1] <= end_ns for start_ns, end_ns in excused)
+        for _, line in refusals
+    )
     for realm in w.REALMS:
         paths = [_path(number, history, realm, acks) for number, history in enumerate(histories)]
         _no_gaps(findings, realm, paths[-1])

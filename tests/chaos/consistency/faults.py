@@ -6,7 +6,7 @@ import contextlib
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +18,17 @@ from tests.chaos.consistency.servers import frozen
 
 if TYPE_CHECKING:
     from tests.chaos.consistency.harness import Run
+
+
+@contextlib.contextmanager
+def _outage(run: Run) -> Iterator[None]:
+    """The database is away, and everybody may say so."""
+    with run.database_lock:
+        started_ns = boot_ns()
+        try:
+            yield
+        finally:
+            run.outages.append((started_ns, boot_ns()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +95,14 @@ def terminate_backend(run: Run, draw: random.Random) -> None:
 
 
 def restart_fast(run: Run, draw: random.Random) -> None:
-    with run.database_lock:
+    with _outage(run):
         run.postgres.stop(signal.SIGINT)
         run.ended.wait(draw.choice((0.0, 0.4, 1.5)))
         run.postgres.start()
 
 
 def restart_crash(run: Run, draw: random.Random) -> None:
-    with run.database_lock:
+    with _outage(run):
         run.postgres.stop(signal.SIGQUIT)
         run.ended.wait(draw.choice((0.0, 0.4)))
         run.postgres.start()
@@ -114,12 +125,12 @@ def restore_backup(run: Run, draw: random.Random) -> None:
 
 
 def _put_back(run: Run, draw: random.Random, *, new_epoch: bool) -> None:
-    with run.database_lock:
+    with _outage(run):
         run.postgres.stop(signal.SIGINT)
         run.postgres.copy_base()
         run.postgres.start()
     run.ended.wait(draw.uniform(0.5, 3.0))
-    with run.database_lock:
+    with _outage(run):
         run.postgres.stop(signal.SIGQUIT)
         closed_ns = boot_ns()
         # What the crash left is read behind closed doors: commits in doubt are in it or not, for good.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -43,10 +44,12 @@ class Plan:
     forks: bool = False
     mutant: str = ""
     seed: int = 0
-    pause_s: float = 0.002
+    pause_s: float = 0.005
     write_pause_s: float = 0.02
     token_share: float = 0.2
+    full_share: float = 0.03
     no_follower: bool = False
+    apart: bool = False  # the first process only writes, the others only read
 
 
 class Process:
@@ -60,8 +63,8 @@ class Process:
             "folder": str(run.folder),
             "database_url": run.database_url,
             "redis_url": run.valkey.url,
-            "readers": plan.readers,
-            "writers": plan.writers,
+            "readers": 0 if plan.apart and number == 0 else plan.readers,
+            "writers": 0 if plan.apart and number > 0 else plan.writers,
             "tasks": plan.tasks,
             "mutant": plan.mutant,
             "event_faults": plan.event_faults,
@@ -70,6 +73,7 @@ class Process:
             "pause_s": plan.pause_s,
             "write_pause_s": plan.write_pause_s,
             "token_share": plan.token_share,
+            "full_share": plan.full_share,
             "no_follower": plan.no_follower,
             "seeds": False,
         }
@@ -164,6 +168,7 @@ class Report:
             ("answers by source", dict(f.sources.most_common())),
             ("answers by mode", dict(f.modes.most_common())),
             ("refusals", dict(f.refusals)),
+            ("refused while it was up", f.unserved),
             ("writes", dict(sorted(f.writes.items()))),
             ("wrong", f.wrong),
             ("broken tokens", f.broken_tokens),
@@ -193,6 +198,7 @@ class Run:
         self.ended = threading.Event()
         self.opened_ns = boot_ns()
         self.histories: list[checker.History] = []
+        self.outages: list[tuple[int, int]] = []
         self.processes: list[Process] = []
         self.database_lock = threading.Lock()  # one fault of the database at a time
         self.lock = threading.Lock()
@@ -209,8 +215,13 @@ class Run:
         with self.postgres.admin(self.database) as admin:
             self.histories.append(checker.History(tables.noted(admin), self.opened_ns))
             final = tables.final(admin)
-        findings = checker.check(self.folder, self.histories, final)
+        self._keep(final)
+        findings = checker.check(self.folder, self.histories, final, self.outages)
         return Report(self.plan, findings, self.kills, time.monotonic() - started, ends)
+
+    def _keep(self, final: Any) -> None:
+        """What a replay of these logs needs (`KEEP=1` leaves the folder)."""
+        (self.folder / "told.pickle").write_bytes(pickle.dumps((self.histories, final, self.outages)))
 
     def _dead(self) -> bool:
         return any(process.child.poll() is not None for process in self.processes)

@@ -1,9 +1,11 @@
-"""Wrong caches: each is patched into a worker before its threads start, and must be caught."""
+"""Wrong caches. Each is patched into a process before its threads start, never by a flag of the product, and must be caught:
+by the harness, by the state machine, or by a thread stopped at a sync point. Each says in its first line what it forgets."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 MUTANTS: Final[dict[str, Callable[[], None]]] = {}
 
@@ -18,17 +20,200 @@ def apply(name: str) -> None:
         MUTANTS[name]()
 
 
+# The five that the design names.
+
+
 @mutant
-def simple_keep_all() -> None:
-    """On the first, simple cache: a new revision keeps every snapshot of the last one."""
+def no_invalidation() -> None:
+    """A change drops nothing from memory."""
+    from permissions.cache import realm
+
+    realm.RealmCache._drop = lambda self, change: None  # type: ignore[method-assign]
+
+
+@mutant
+def l2_trusted() -> None:
+    """What Redis says is taken without proof."""
+    from permissions.cache import filling
+
+    def trusting(cache: Any, kind: Any, found: Any) -> set[str]:
+        with cache.lock:
+            for candidate in found.values():
+                candidate.snapshot.built_rev = cache.state.rev
+                cache._put(kind, candidate.snapshot)
+        return set(found)
+
+    filling._proven = trusting
+
+
+@mutant
+def torn_table() -> None:
+    """W passes a change of the model before its table is there: a newer subject meets an older table."""
+    from permissions.cache import catch_up
+    from permissions.cache.realm import RealmCache
+
+    right = RealmCache.apply
+
+    def torn(self: Any, changes: Any, new: Any) -> None:
+        old = self.state
+        if old is not None and old.table is not new.table:
+            early = catch_up._next(old, new.head)
+            right(self, changes, early)
+            time.sleep(0.002)  # compiling takes a while
+            self.publish(new)
+        else:
+            right(self, changes, new)
+
+    RealmCache.apply = torn  # type: ignore[method-assign]
+
+
+@mutant
+def token_ignored() -> None:
+    """A caller's token asks for nothing."""
     from permissions.cache import reader
 
-    build = reader._build
+    serves = reader._serves
+    reader._serves = lambda state, token, now_ns: serves(state, None, now_ns)
+    reader.covers = lambda head, token: True
 
-    def wrong(realm, kept, old):
-        new = build(realm, kept, old)
-        if old is not None:
-            new.subjects, new.resources = old.subjects, old.resources
-        return new
 
-    reader._build = wrong
+@mutant
+def no_bound() -> None:
+    """No poll, no events, and no age is too old."""
+    from permissions.cache import follower, state
+
+    make = state.State.__init__
+
+    def ageless(self: Any, *arguments: Any, **named: Any) -> None:
+        make(self, *arguments, **{**named, "max_age_ns": 1 << 62})
+
+    state.State.__init__ = ageless  # type: ignore[method-assign]
+    follower.start = lambda: None
+
+
+# And our own.
+
+
+@mutant
+def expiry_ignored() -> None:
+    """What has an end is served past it."""
+    from permissions.engine import scopes
+
+    scopes._next_boundary = lambda memberships, bindings, now_us: None
+
+
+@mutant
+def event_moves_t() -> None:
+    """News of a revision passes for the proof that nothing follows it."""
+    from permissions.cache import catch_up
+    from permissions.cache.reading import boot_ns
+
+    right = catch_up.apply_event
+
+    def wrong(event: Any) -> bool:
+        cache = catch_up._caches.get(event.name)
+        before = None if cache is None or cache.state is None else cache.state.rev
+        applied = right(event)
+        if applied and cache is not None and cache.state is not None and cache.state.rev != before:
+            cache.state.known_head_ns = boot_ns()
+        return applied
+
+    catch_up.apply_event = wrong
+
+
+@mutant
+def epoch_ignored() -> None:
+    """A restored database passes for the one that was known, as long as its revision is not below."""
+    from permissions.cache import catch_up
+
+    catch_up._broken = lambda cache, state, reading: "lost" if reading.head.rev < reading.since else None
+
+
+@mutant
+def stamp_unchecked() -> None:
+    """The same number is taken for the same revision."""
+    from permissions.cache import catch_up
+
+    right = catch_up._broken
+
+    def wrong(cache: Any, state: Any, reading: Any) -> Any:
+        found = right(cache, state, reading)
+        return None if found == "lost" and reading.head.rev >= reading.since else found
+
+    catch_up._broken = wrong
+
+
+@mutant
+def stored_unproven() -> None:
+    """A snapshot read before a change is kept after it: nobody asks what changed since it was read."""
+    from permissions.cache.realm import RealmCache
+
+    RealmCache._last_change = lambda self, kind, snapshot: 0  # type: ignore[method-assign]
+
+
+@mutant
+def promoted_unlooked() -> None:
+    """A hit in the old half is brought back, whatever was dropped meanwhile."""
+    from permissions import points
+    from permissions.cache.l1 import TwoGenerations
+
+    def wrong(self: Any, ref: str) -> Any:
+        found = self.young.get(ref)
+        if found is not None:
+            return found
+        found = self._old.get(ref)
+        if found is not None:
+            points.reached("l1.old_hit")
+            self._old.pop(ref, None)
+            self._add(ref, found)
+        return found
+
+    TwoGenerations.get = wrong  # type: ignore[method-assign]
+
+
+@mutant
+def published_early() -> None:
+    """The new State is out before what changed is dropped."""
+    from permissions.cache.realm import RealmCache
+
+    right = RealmCache.apply
+
+    def wrong(self: Any, changes: Any, new: Any) -> None:
+        self.publish(new)
+        time.sleep(0.002)
+        right(self, changes, new)
+
+    RealmCache.apply = wrong  # type: ignore[method-assign]
+
+
+@mutant
+def teams_forgotten() -> None:
+    """A change of a team drops the team, and not those who are in it."""
+    from permissions.cache.realm import Closures
+
+    Closures.mark = lambda self, ref, rev: None  # type: ignore[method-assign]
+
+
+@mutant
+def filter_frozen() -> None:
+    """An id that comes up after the filter was built stays unknown."""
+    from permissions.cache.realm import RealmCache
+
+    RealmCache._extend_filters = lambda self, changes: None  # type: ignore[method-assign]
+
+
+@mutant
+def told_before_commit() -> None:
+    """News leaves inside the transaction: a rollback leaves the caches ahead."""
+    from permissions import writing
+    from permissions.cache import catch_up, events
+
+    finish = writing._finish
+
+    def wrong(write: Any, before: Any) -> None:
+        finish(write, before)
+        if write.changed and not write.dry_run:
+            event = events.event_of(write)
+            catch_up.apply_event(event)
+
+    writing._finish = wrong
