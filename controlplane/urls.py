@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from django.urls import path
 
-from controlplane.api import shapes
+from controlplane.api import cache_warm, shapes
 from controlplane.api.cache import FlushView
+from controlplane.api.cache_warm import WarmView
 from controlplane.api.config import HistoryView, IndexView, RollbackView, SectionView, ValidateView
 from controlplane.api.maintenance import MaintenanceView
 
 shapes.publish()
+cache_warm.publish()
 
 urlpatterns = [
     path("v1/maintenance", MaintenanceView.as_view(), name="api-maintenance"),
     path("v1/system/cache/flush", FlushView.as_view(), name="api-cache-flush"),
+    path("v1/system/cache/warm", WarmView.as_view(), name="api-cache-warm"),
     path("v1/system/config", IndexView.as_view(), name="api-config"),
     path("v1/system/config/<str:section>", SectionView.as_view(), name="api-config-section"),
     path("v1/system/config/<str:section>/history", HistoryView.as_view(), name="api-config-history"),

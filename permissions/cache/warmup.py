@@ -39,8 +39,6 @@ State = Literal["running", "done", "failed", "cancelled"]
 class AlreadyWarming(Conflict):
     """This process is warming something else."""
 
-    code = "already_warming"
-
 
 class Cancelled(Exception):
     """Ends a component from within; never leaves this module."""
