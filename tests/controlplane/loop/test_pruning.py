@@ -271,6 +271,7 @@ HORIZON = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
         ([(1, OLD), (2, YOUNG)], True, 1),
         ([(1, YOUNG), (2, OLD)], False, None),
         ([(1, OLD), (2, YOUNG), (3, OLD)], False, 1),
+        ([(1, OLD), (2, YOUNG), (3, OLD), (4, OLD)], False, 1),
         ([(1, OLD), (1, YOUNG)], False, None),
         ([(1, OLD), (2, OLD), (2, YOUNG)], False, 1),
         ([(1, OLD), (1, OLD), (2, OLD), (2, OLD)], True, 1),
