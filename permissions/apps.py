@@ -8,7 +8,7 @@ from django.apps import AppConfig
 from django.db.models.signals import post_migrate, pre_migrate
 from django.utils.translation import gettext_lazy as _
 
-from resilience import maintenance
+from resilience import maintenance, telemetry
 
 
 class PermissionsConfig(AppConfig):
@@ -19,9 +19,10 @@ class PermissionsConfig(AppConfig):
 
     def ready(self) -> None:
         from permissions import checks, metrics, params  # noqa: F401, PLC0415 - importing registers them
-        from permissions.cache import catch_up, events, transactions  # noqa: PLC0415 - they need the models
+        from permissions.cache import catch_up, events, reader, transactions  # noqa: PLC0415 - they need the models
 
         metrics.declare()
+        telemetry.add_source(reader.samples)
         transactions.watch()
 
         # Whoever may end the maintenance, and mend what it is about, asks for these.

@@ -142,9 +142,8 @@ def _plain(subject: str, permission: str, resource: str | None, realm: str) -> D
                 return None
     except TypeError:  # a subject, code or resource that is no text: the slow way says so
         return None
-    masks = state.memo.get(roles) or state.table.masks(roles)
-    byte, bit = place
-    if masks.special[byte] & bit:
+    mask = state.plain.get(roles) or state.plain_mask(roles)
+    if mask is None:
         return None
     me = _here.me
     if me.connection.in_atomic_block:
@@ -152,7 +151,7 @@ def _plain(subject: str, permission: str, resource: str | None, realm: str) -> D
     me.l1 += 1
     if not me.l1 & SAMPLE:
         reader.sample(state, held)
-    if masks.allow[byte] & bit:
+    if mask[place[0]] & place[1]:
         me.allowed += 1
         return state.granted
     return state.denied
@@ -195,7 +194,7 @@ def _from_memory(state: State, request: Request, superuser: bool) -> Decision | 
     if recalled is None:
         return None
     subject, resource, is_filtered = recalled
-    decision = evaluate(state.table, subject, resource, request, now_us, superuser_allowed=superuser)
+    decision = evaluate(state.table, subject, resource, request, now_us, superuser_allowed=superuser, slack_us=state.slack_us)
     me = _here.me
     me.l1 += 1
     me.allowed += decision.allowed
@@ -241,7 +240,15 @@ def decide_many(
     decisions = []
     for place, request in enumerate(requests):
         subject, resource = pinned.of(place, request)
-        found = evaluate(pinned.table, subject, resource, request, pinned.now_us, superuser_allowed=superuser)
+        found = evaluate(
+            pinned.table,
+            subject,
+            resource,
+            request,
+            pinned.now_us,
+            superuser_allowed=superuser,
+            slack_us=pinned.slack_us,
+        )
         decisions.append(
             Decision(found.allowed, found.reason, pinned.head.rev, pinned.source, found.obligations, pinned.is_stale)
         )

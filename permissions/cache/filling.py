@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from permissions.cache import catch_up, database, l2
+from permissions.cache.l1 import TwoGenerations
 from permissions.cache.l2 import Candidate
+from permissions.cache.prefetch import Prefetch
 from permissions.cache.reading import Reading
 from permissions.cache.realm import Kind, RealmCache, Snapshot
 from permissions.cache.single_flight import Batcher
 from permissions.cache.state import State
 from permissions.engine.scopes import build_resource, build_subject
-from permissions.engine.types import Source
+from permissions.engine.types import Request, Source
 from resilience import telemetry
 
 Key: TypeAlias = tuple[Kind, str]
@@ -118,6 +120,50 @@ def _after_fork() -> None:
 
 os.register_at_fork(after_in_child=_after_fork)
 FILL_AT_ONCE: Final = 5_000
+
+
+def learn(cache: RealmCache, requests: Iterable[Request], subjects: Collection[str], resources: Collection[str]) -> None:
+    """Records what a question missed, so that what mostly follows is loaded next: of the resources that a subject asks for one
+    after the other, and of the subjects that come to a resource."""
+    if cache.prefetch_resources is None or cache.prefetch_subjects is None:
+        cache.prefetch_resources = Prefetch(
+            partial(_prefetched, cache, "r"), is_resident=lambda ref: ref in cache.resources, wake=_wake
+        )
+        cache.prefetch_subjects = Prefetch(
+            partial(_prefetched, cache, "s"), is_resident=lambda ref: ref in cache.subjects, wake=_wake
+        )
+    missing_subjects, missing_resources = set(subjects), set(resources)
+    for request in requests:
+        if request.resource is None:
+            continue
+        if request.resource in missing_resources:
+            cache.prefetch_resources.record(request.subject, request.resource)
+            cache.prefetch_resources.missed(request.resource)
+        if request.subject in missing_subjects:
+            cache.prefetch_subjects.record(request.resource, request.subject)
+            cache.prefetch_subjects.missed(request.subject)
+
+
+def _prefetched(cache: RealmCache, kind: Kind, refs: list[str]) -> list[str]:
+    prefill(cache, kind, refs)
+    layer: TwoGenerations[Any] = cache.subjects if kind == "s" else cache.resources
+    with cache.lock:
+        layer.demote(refs)
+    return [ref for ref in refs if ref in layer]
+
+
+def wake_with(wake: Callable[[], object]) -> None:
+    """Whoever runs the prefetching is woken by `wake` when there is something to load."""
+    global _waker  # noqa: PLW0603 - one a process
+    _waker = wake
+
+
+def _wake() -> None:
+    if _waker is not None:
+        _waker()
+
+
+_waker: Callable[[], object] | None = None
 
 
 def prefill(cache: RealmCache, kind: Kind, refs: Collection[str]) -> int:

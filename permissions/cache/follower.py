@@ -16,6 +16,7 @@ from django.db import DatabaseError, connection
 
 from permissions.cache import catch_up, invalidation
 from permissions.cache.reading import boot_ns
+from permissions.cache.upkeep import UPKEEP
 from permissions.engine.reasons import Unavailable
 from permissions.errors import NotFound
 from resilience import telemetry
@@ -50,6 +51,7 @@ class Follower:
             self._stopping = threading.Event()
             self._thread = threading.Thread(target=self._run, args=(self._stopping,), name="permissions-follower", daemon=True)
             self._thread.start()
+        UPKEEP.start()
         invalidation.start(catch_up.apply_event, self._pull, _followed)
 
     def stop(self) -> None:
@@ -57,6 +59,7 @@ class Follower:
             thread, self._thread = self._thread, None
             self._stopping.set()
         invalidation.stop()
+        UPKEEP.stop()
         if thread is not None and thread is not threading.current_thread():
             thread.join(2.0)
 

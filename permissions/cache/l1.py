@@ -16,9 +16,12 @@ V = TypeVar("V")
 
 
 class TwoGenerations(Generic[V]):
-    """Entries by id; each half holds `size`. `young` is read directly by the warm path: a miss there means `get`."""
+    """Entries by id; each half holds `size`. `young` is read directly by the warm path: a miss there means `get`.
 
-    __slots__ = ("_lock", "_old", "size", "young")
+    `on_promoted(id)`: told of each hit in the old half.
+    """
+
+    __slots__ = ("_lock", "_old", "on_promoted", "size", "young")
 
     def __init__(self, size: int, lock: threading.RLock) -> None:
         if size < 1:
@@ -27,6 +30,7 @@ class TwoGenerations(Generic[V]):
         self.young: dict[str, V] = {}
         self._old: dict[str, V] = {}
         self._lock = lock
+        self.on_promoted: Callable[[str], object] | None = None
 
     def get(self, ref: str) -> V | None:
         found = self.young.get(ref)
@@ -41,7 +45,19 @@ class TwoGenerations(Generic[V]):
             if self._old.get(ref) is found:
                 self._old.pop(ref)
                 self._add(ref, found)
+        if self.on_promoted is not None:
+            self.on_promoted(ref)
         return found
+
+    def demote(self, refs: Iterable[str]) -> None:
+        """To the old half, where a first use is noticed: for what nobody has asked for yet. The owner holds the lock."""
+        for ref in refs:
+            entry = self.young.pop(ref, None)
+            if entry is not None:
+                self._old[ref] = entry
+
+    def __contains__(self, ref: str) -> bool:
+        return ref in self.young or ref in self._old
 
     def put(self, ref: str, entry: V) -> None:
         """The owner holds the lock."""

@@ -14,7 +14,7 @@ from permissions.revisions import Head, Token
 
 @dataclass(slots=True)
 class Pinned:
-    """All hold at `head`; `now_us` is the database's clock. `source`: the deepest layer that had to answer.
+    """All hold at `head`; `now_us` is the database's clock, known to `slack_us`. `source`: the deepest layer that had to answer.
 
     `extra`: by place of the question, the snapshots of a caller that asserts teams or a parent. `is_filtered`: an id was known to
     be unknown without a look. `is_stale`: older than the bound, under the realm's static grace.
@@ -27,6 +27,7 @@ class Pinned:
     subjects: dict[str, SubjectSnapshot] = field(default_factory=dict)
     resources: dict[str, ResourceSnapshot] = field(default_factory=dict)
     extra: dict[int, tuple[SubjectSnapshot, ResourceSnapshot | None]] = field(default_factory=dict)
+    slack_us: int = 0
     is_filtered: bool = False
     is_stale: bool = False
 

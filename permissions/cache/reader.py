@@ -28,6 +28,7 @@ from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot, build_r
 from permissions.engine.types import Request, ResourceFacts, ResourceNodeFact, Source, SubjectFacts
 from permissions.errors import NotFound
 from permissions.revisions import Head, Token, TokenFromFuture
+from resilience.telemetry import Sample
 
 __all__ = [
     "CLOCK",
@@ -40,6 +41,7 @@ __all__ = [
     "recall",
     "reset",
     "sample",
+    "samples",
     "states",
     "stats",
     "survey",
@@ -88,15 +90,39 @@ def stats() -> dict[str, Any]:
                 "absent": len(state.cache.absent_subjects) + len(state.cache.absent_resources),
                 "floor": state.cache.window.floor,
                 "filters": state.cache.filters is not None,
+                "prefetch": _prefetch(state.cache),
             }
             for name, state in list(STATES.items())
         }
     }
 
 
+def _prefetch(cache: RealmCache) -> dict[str, Any]:
+    """By what is prefetched: whether it is on, and the share of it that was used, None before there is enough to say."""
+    found = {"subjects": cache.prefetch_subjects, "resources": cache.prefetch_resources}
+    told = {kind: prefetch.snapshot() for kind, prefetch in found.items() if prefetch is not None}
+    return {kind: {"on": t.is_on, "useful_ratio": t.ratio, "useful": t.useful, "wasted": t.wasted} for kind, t in told.items()}
+
+
+def samples() -> Iterator[Sample]:
+    """What a scrape reads of the cache."""
+    entries = {"subject": 0, "resource": 0, "absent": 0}
+    for name, state in list(STATES.items()):
+        cache = state.cache
+        entries["subject"] += len(cache.subjects)
+        entries["resource"] += len(cache.resources)
+        entries["absent"] += len(cache.absent_subjects) + len(cache.absent_resources)
+        yield "permission_cache_revision", (name,), state.rev
+        yield "permission_cache_age_seconds", (name,), max(0, boot_ns() - state.known_head_ns) / 1e9
+    for kind, number in entries.items():
+        yield "permission_cache_entries", (kind,), number
+
+
 def sample(state: State, subject: SubjectSnapshot) -> None:
-    """One warm check in many: the realm is in use."""
+    """One warm check in many: the realm is in use, and the subject may be hot."""
     state.cache.used_ns = boot_ns()
+    if subject.known:
+        state.cache.hot.sample(subject.ref, () if subject.realm_roles is None else subject.realm_roles.roles)
 
 
 def warm(realm: str) -> State | None:
@@ -190,6 +216,8 @@ def _pinned(
             pinned.is_stale = is_stale
             return pinned
         deepest = filling.fill(cache, state, subjects, resources)
+        if source == "l1":
+            filling.learn(cache, requests, subjects, resources)
         source = max(source, deepest, key=_DEEPER.__getitem__)
     # It lost the race against changes each time, or stands at the very boundary of a validity.
     return live.pin(realm, requests, token, at_us)
@@ -245,7 +273,7 @@ def _graced(cache: RealmCache, token: Token | None, full: bool, away: Away) -> t
 def _collected(cache: RealmCache, state: State, requests: Sequence[Request]) -> tuple[Pinned, list[str], list[str]]:
     """What memory holds at the State, and the refs of the subjects and resources that are missing."""
     at_us = now_us(state)
-    pinned = Pinned(state.head, state.table, at_us, "l1")
+    pinned = Pinned(state.head, state.table, at_us, "l1", slack_us=state.slack_us)
     subjects: dict[str, None] = {}
     resources: dict[str, None] = {}
     for request in requests:

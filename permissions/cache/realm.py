@@ -14,8 +14,10 @@ from typing import Final, Literal, TypeAlias
 from weakref import WeakSet, WeakValueDictionary
 
 from permissions import points
+from permissions.cache.hot import HotList
 from permissions.cache.known_ids import KnownIds
 from permissions.cache.l1 import TwoGenerations
+from permissions.cache.prefetch import Prefetch
 from permissions.cache.state import Change, State, Window
 from permissions.cache.targets import matcher
 from permissions.engine.scopes import Closure, ResourceSnapshot, SubjectSnapshot
@@ -85,6 +87,9 @@ class RealmCache:
         self.window = Window(0, 0)
         self.used_ns = NEVER_NS
         self.wanted_rev = 0
+        self.hot = HotList()
+        self.prefetch_subjects: Prefetch | None = None
+        self.prefetch_resources: Prefetch | None = None
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -93,8 +98,18 @@ class RealmCache:
         self.absent_subjects: TwoGenerations[SubjectSnapshot] = TwoGenerations(SIZE_ABSENT, self.lock)
         self.absent_resources: TwoGenerations[ResourceSnapshot] = TwoGenerations(SIZE_ABSENT, self.lock)
         self.filters: Filters | None = None
+        self.subjects.on_promoted = self._subject_used
+        self.resources.on_promoted = self._resource_used
         self._teams = Closures()
         self._nodes = Closures()
+
+    def _subject_used(self, ref: str) -> None:
+        if self.prefetch_subjects is not None:
+            self.prefetch_subjects.used(ref)
+
+    def _resource_used(self, ref: str) -> None:
+        if self.prefetch_resources is not None:
+            self.prefetch_resources.used(ref)
 
     # Reading. `state` is the reader's, taken before.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from permissions.engine import reasons
-from permissions.engine.table import RoleSet, RoleSetMasks, RoleTable
+from permissions.engine.table import RoleSet, RoleTable
 from permissions.engine.types import Decision
 from permissions.revisions import Head
 
@@ -23,6 +23,8 @@ MAX_REVISIONS: Final = 50_000
 MAX_IDS: Final = 200_000
 # More patterns than this in a window would cost every proof more than a refill does.
 MAX_FLUSHES: Final = 64
+# Role sets whose masks the warm path finds in one step; the masks themselves are the table's, which bounds them by bytes.
+MAX_PLAIN: Final = 50_000
 
 
 class Change(NamedTuple):
@@ -54,8 +56,8 @@ class State:
         "is_uniform",
         "known_head_ns",
         "max_age_ns",
-        "memo",
         "offset_us",
+        "plain",
         "quick",
         "resources",
         "rev",
@@ -92,19 +94,30 @@ class State:
         self.known_head_ns = known_head_ns
         self.offset_us = offset_us
         self.slack_us = slack_us
-        self.memo: dict[RoleSet, RoleSetMasks] = table.memo
         self.is_uniform = table.is_uniform
         if like is not None and like.table is table:
             self.critical: frozenset[str] = like.critical
             self.quick: Mapping[str, tuple[int, int]] = like.quick
+            self.plain: dict[RoleSet, bytes] = like.plain
         else:
             self.critical = frozenset(fact.code for fact in table.model.permissions if fact.critical)
             # What everyone holds, or an overlay, takes the walk: then no question is plain.
             plain = table.is_plain_realm and not table.everyone
             self.quick = {c: p for c, p in table.quick.items() if c not in self.critical} if plain else {}
+            self.plain = {}
         # The answers to plain questions are the same objects for every caller: to build one took half as long as to decide.
         self.granted = Decision(True, reasons.GRANTED, self.rev, "l1")
         self.denied = Decision(False, reasons.NO_GRANT, self.rev, "l1")
+
+    def plain_mask(self, roles: RoleSet) -> bytes | None:
+        """What the role set allows, where that alone decides on every code; kept in `plain`, where the warm path finds it."""
+        masks = self.table.masks(roles)
+        if any(masks.special):
+            return None
+        if len(self.plain) >= MAX_PLAIN:
+            self.plain.clear()
+        self.plain[roles] = masks.allow
+        return masks.allow
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,12 @@ def evaluate(
     now_us: int,
     *,
     superuser_allowed: bool = False,
+    slack_us: int = 0,
 ) -> Decision:
-    """Decide. `subject` must be younger than its `until_us` at `now_us`; `resource` is None where the request names none."""
+    """Decide. `subject` must be younger than its `until_us` at `now_us`; `resource` is None where the request names none.
+
+    `slack_us`: how far the clock that gave `now_us` may be off.
+    """
     place = table.quick.get(request.permission)
     if place is not None and subject.is_plain and not (superuser_allowed and subject.superuser):
         if resource is None:
@@ -39,7 +43,8 @@ def evaluate(
             answer = _plain(table, subject, resource, place)
             if answer is not None:
                 return answer
-    return Walk(table, subject, resource, request, now_us).decide(request.permission, superuser_allowed=superuser_allowed)
+    walk = Walk(table, subject, resource, request, now_us, slack_us)
+    return walk.decide(request.permission, superuser_allowed=superuser_allowed)
 
 
 def _plain(

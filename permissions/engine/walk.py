@@ -39,16 +39,36 @@ _FAILED_OUTCOMES: Final = {Outcome.FALSE: Failure.CONDITION_FALSE, Outcome.ERROR
 class Walk:
     """One question, asked of one table and two snapshots at one instant. Not shared between threads."""
 
-    __slots__ = ("_code", "_conditions", "_n", "_names", "_places", "now_us", "request", "resource", "spots", "subject", "table")
+    __slots__ = (
+        "_code",
+        "_conditions",
+        "_n",
+        "_names",
+        "_places",
+        "now_us",
+        "request",
+        "resource",
+        "slack_us",
+        "spots",
+        "subject",
+        "table",
+    )
 
-    def __init__(
-        self, table: RoleTable, subject: SubjectSnapshot, resource: ResourceSnapshot | None, request: Request, now_us: int
+    def __init__(  # noqa: PLR0917 - the positions of evaluate
+        self,
+        table: RoleTable,
+        subject: SubjectSnapshot,
+        resource: ResourceSnapshot | None,
+        request: Request,
+        now_us: int,
+        slack_us: int = 0,
     ) -> None:
         self.table = table
         self.subject = subject
         self.resource = resource
         self.request = request
         self.now_us = now_us
+        self.slack_us = slack_us
         nodes = resource.nodes if resource is not None else ()
         self._places = {REALM: 0, **{node: place for place, node in enumerate(nodes, 1)}}
         self.spots = list(self._spots())
@@ -254,13 +274,13 @@ class Walk:
                 yield Claim(None)
             for line in masks.deny_lines if is_deny else masks.allow_lines:
                 if line.mask >> self._n & 1:
-                    yield self._line_claim(None, line, Standing.HOLDS, ())
+                    yield self._line_claim(None, line, Standing.HOLDS, (), is_deny=is_deny)
         for held in spot.lines:
             yield from self._claims_of(held, is_deny=is_deny)
 
     def _claims_of(self, held: Held, *, is_deny: bool) -> Iterator[Claim]:
         binding = held.binding
-        standing = max(held.standing, standing_at(self.now_us, binding.valid_from_us, binding.valid_until_us))
+        standing = max(held.standing, self._standing(binding.valid_from_us, binding.valid_until_us, is_deny=is_deny))
         conditions = (self.table.condition(binding.condition),) if binding.condition else ()
         if binding.role is None:
             if self.table.direct(binding.deny if is_deny else binding.allow) >> self._n & 1:
@@ -271,13 +291,26 @@ class Walk:
             yield Claim(held, PLAIN, standing, conditions)
         for line in role.deny_lines if is_deny else role.allow_lines:
             if line.mask >> self._n & 1:
-                yield self._line_claim(held, line, standing, conditions)
+                yield self._line_claim(held, line, standing, conditions, is_deny=is_deny)
 
-    def _line_claim(self, held: Held | None, line: Line, standing: Standing, conditions: tuple[Condition, ...]) -> Claim:
+    def _line_claim(
+        self, held: Held | None, line: Line, standing: Standing, conditions: tuple[Condition, ...], *, is_deny: bool
+    ) -> Claim:
         key = line.key
         if line.condition is not None:
             conditions = (*conditions, line.condition)
-        return Claim(held, key, max(standing, standing_at(self.now_us, key.from_us, key.until_us)), conditions)
+        return Claim(held, key, max(standing, self._standing(key.from_us, key.until_us, is_deny=is_deny)), conditions)
+
+    def _standing(self, from_us: int | None, until_us: int | None, *, is_deny: bool) -> Standing:
+        """Of a window, by a clock that may be off by `slack_us`. That counts against the holder: an allow begins late and ends
+        early, a deny the reverse."""
+        if from_us is None and until_us is None:
+            return Standing.HOLDS
+        if not self.slack_us:
+            return standing_at(self.now_us, from_us, until_us)
+        earliest = standing_at(self.now_us - self.slack_us, from_us, until_us)
+        latest = standing_at(self.now_us + self.slack_us, from_us, until_us)
+        return min(earliest, latest) if is_deny else max(earliest, latest)
 
     # Conditions
 
