@@ -14,7 +14,7 @@ from django.conf import settings
 
 from controlplane.middleware import MaintenanceGate
 from controlplane.services.following import make_follower
-from permissions.cache import follower
+from permissions.cache import serving
 from permsite import protection
 from permsite.health import monitor
 from permsite.protection import OptionalLimit
@@ -102,10 +102,10 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             _end_with_the_parent()
             await monitor.start()
             await sync_to_async(lambda: registry.start(make_follower()), thread_sensitive=False)()
-            await sync_to_async(follower.start, thread_sensitive=False)()
+            await sync_to_async(serving.start, thread_sensitive=False)()
             await send({"type": "lifespan.startup.complete"})
         else:
-            await sync_to_async(follower.stop, thread_sensitive=False)()
+            await sync_to_async(serving.stop, thread_sensitive=False)()
             await sync_to_async(registry.stop, thread_sensitive=False)()
             await monitor.stop()
             await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,25 @@
+"""What a server process runs beside its requests: the follower, the upkeep, and the warm-up of a cold start."""
+
+from __future__ import annotations
+
+import logging
+
+from permissions.cache import events, follower, warmup
+
+log = logging.getLogger("permissions.cache")
+
+
+def start() -> None:
+    """Returns at once: the caches fill in the background, and checks are answered meanwhile."""
+    follower.start()
+    try:
+        warmup.start()
+    except warmup.AlreadyWarming:
+        log.info("the caches are being warmed already")
+
+
+def stop() -> None:
+    """Waits a moment for what is running."""
+    warmup.cancel()
+    follower.stop()
+    events.close()
