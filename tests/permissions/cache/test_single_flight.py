@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import random
+import re
 import signal
 import threading
 import weakref
@@ -526,6 +527,12 @@ def test_a_fill_that_answers_no_dict_is_told_so() -> None:
     nothing: Any = lambda keys: None  # noqa: E731
     with pytest.raises(TypeError, match="a fill must answer a dict, not NoneType"):
         Batcher(nothing).get(["a"])
+
+
+def test_the_example_of_its_page_runs(pytestconfig: pytest.Config) -> None:
+    page = (pytestconfig.rootpath / "docs/subsystems/single_flight.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(example, {})
 
 
 def storm(batcher_class: type[Batcher[int, int]], seed: int, *, callers: int = 24, rounds: int = 120) -> list[str]:

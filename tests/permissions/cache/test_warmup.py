@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -106,7 +107,7 @@ class TestWhatIsFilled:
     def test_the_role_sets_met_most_lie_in_the_memo(self) -> None:
         hot_ones(roles=("editor", "reader"))
         warmup.run("default")
-        memo = STATES["default"].memo
+        memo = STATES["default"].table.memo
         assert {role_set(("editor",)), role_set(("reader",))} <= set(memo)
 
     def test_the_subjects_met_most_lie_in_memory_and_the_places_where_they_hold_something(self) -> None:
@@ -492,3 +493,9 @@ def test_sampled_checks_of_one_process_are_what_the_next_one_loads() -> None:
     assert hot.flush(realm_id(), before).where == "rows"
     warmup.run("default")
     assert "user:bob" in resident()[0]
+
+
+def test_the_example_of_its_page_runs(pytestconfig: pytest.Config) -> None:
+    page = (pytestconfig.rootpath / "docs/subsystems/warmup.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(example, {})
