@@ -33,6 +33,7 @@ SOON_S: Final = 0.02
 _ADMITTING: Final = ("closed", "forced_closed")
 _EXPECTED: Final = (ConnectionInterrupted, RedisError, OSError)
 _PROBED: Final = 8
+FEW: Final = 8
 
 
 def breaker() -> CircuitBreaker:
@@ -41,7 +42,7 @@ def breaker() -> CircuitBreaker:
         "permission_cache",
         consecutive=3,
         failure_ratio=0.25,  # one frozen master of a cluster is a third of the calls, each at the price of its time-out
-        slow_call_s=0.05,  # several times what the database takes for the same rows: such a store helps nobody
+        slow_call_s=0.05,  # far more than the database takes for the same rows: such a store helps nobody
         slow_ratio=0.5,
         open_s=0.5,
         open_backoff=1.5,
@@ -69,7 +70,7 @@ class Link:
         """The values, None for what is not there or was not answered."""
         found: list[bytes | None] | None = None
         if not self.is_down:
-            found = self._guarded(lambda client: _get(client, keys), keys)
+            found = self._guarded(lambda client: _get(client, keys), keys, is_timed=len(keys) <= FEW)
         return [None] * len(keys) if found is None else found
 
     def put(self, entries: Sequence[tuple[bytes, bytes, int]]) -> int:
@@ -82,16 +83,23 @@ class Link:
         """Asks once whether the store answers again, for the keys that were lost last: of a cluster only some masters may be
         gone."""
         keys = self._last_lost or [b"{ps:probe}"]
-        if self._guarded(lambda client: _get(client, keys), keys) is not None and breaker().state in _ADMITTING:
+        found = self._guarded(lambda client: _get(client, keys), keys, is_timed=True)
+        if found is not None and breaker().state in _ADMITTING:
             self._rise()
 
     # Behind the breaker
 
-    def _guarded(self, call: Callable[[Any], tuple[T, Exception | None]], keys: Sequence[bytes]) -> T | None:
-        """What `call` gives beside its fault; None where nobody was asked, or nobody answered. Never raises."""
+    def _guarded(
+        self, call: Callable[[Any], tuple[T, Exception | None]], keys: Sequence[bytes], *, is_timed: bool = False
+    ) -> T | None:
+        """What `call` gives beside its fault; None where nobody was asked, or nobody answered. Never raises.
+
+        `is_timed`: whether it may count as slow. A large batch is slow on a busy machine, which is no fault of the store's; to
+        skip the store then would send all its load to the database.
+        """
         guard = breaker()
         try:
-            permit = guard.acquire()
+            permit = guard.acquire() if is_timed else guard.acquire().untimed()
         except CircuitOpen as error:
             self._fall(error.retry_after_s, error)
             return None
@@ -131,19 +139,26 @@ class Link:
 
 
 def _get(client: Any, keys: Sequence[bytes]) -> tuple[list[bytes | None], Exception | None]:
-    """On a cluster one pipeline a node: one command over several slots is refused there."""
+    """On a cluster one pipeline a node: one command over several slots is refused there. For one key a pipeline is too dear."""
     if not client.is_cluster():
         found: list[bytes | None] = client.mget(keys)
         return found, None
-    pipeline = client.pipeline(transaction=False)
-    for key in keys:
-        pipeline.get(key)
-    replies = pipeline.execute(raise_on_error=False)
+    replies: list[Any]
+    if len(keys) == 1:
+        try:
+            replies = [client.get(keys[0])]
+        except ResponseError as error:
+            replies = [error]
+    else:
+        pipeline = client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.get(key)
+        replies = pipeline.execute(raise_on_error=False)
     lost = [reply for reply in replies if isinstance(reply, Exception)]
-    for reply in lost:
-        if _is_other_type(reply):
-            telemetry.count("permission_cache_l2_rejected_total", "shape")
-    fault = next((reply for reply in lost if not _is_other_type(reply)), None)
+    others = [reply for reply in lost if _is_other_type(reply)]
+    if others:
+        telemetry.count("permission_cache_l2_rejected_total", "shape", by=len(others))
+    fault = next((reply for reply in lost if reply not in others), None)
     return [None if isinstance(reply, Exception) else reply for reply in replies], fault
 
 

@@ -89,9 +89,12 @@ def test_one_above_the_bounds_is_not_stored(monkeypatch):
     assert encode_model(at, large(20, 200), 7, 99) is None
 
 
-def test_a_value_that_inflates_without_end_is_refused(monkeypatch):
+def test_a_value_that_inflates_beyond_the_bound_is_refused(monkeypatch):
     at = head()
+    made = encode_model(at, large(20, 200), 7, 99)
+    assert made is not None and len(made[1]) < 100_000
     monkeypatch.setattr(codec_model, "MAX_ROWS_BYTES", 100_000)
+    assert cause(at, made[1]) == "shape"
     bomb = zlib.compress(b"\x00" * 10_000_000)
     assert cause(at, sealed(at, [1, bytes.fromhex(at.epoch), 7, 99, "model", True, bomb])) == "shape"
 

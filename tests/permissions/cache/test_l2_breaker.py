@@ -10,11 +10,14 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError
 
-from permissions.cache import l2_writer
+from permissions.cache import l2, l2_link, l2_writer
 from permissions.cache.codec import encode
 from permissions.cache.l2 import RedisLayer
 from permissions.cache.l2_link import breaker
 from permissions.cache.l2_writer import Job, Writer
+from resilience.circuit_breaker.breaker import CircuitBreaker
+from resilience.clock import FakeClock
+from resilience.storage.memory import MemoryStore
 from tests.permissions.cache.l2_cast import counted, events, head, layer_on, random_world, subject
 
 WRITES = "permission_cache_l2_writes_total"
@@ -91,21 +94,27 @@ def until(ready: Callable[[], object]) -> None:
         threading.Event().wait(0.005)
 
 
-def test_an_open_breaker_costs_no_call(layer, store, monkeypatch):
+def test_while_the_store_is_lost_a_caller_asks_nothing_not_even_the_breaker(layer, store, monkeypatch):
     """What a check pays then is one look at a flag."""
     lose(layer, store)
+    touched: list[str] = []
 
-    def refuse(*_: Any) -> Any:
-        raise AssertionError("a caller asked")
+    def watched(call: Callable[..., Any]) -> Callable[..., Any]:
+        def recorded(*args: Any) -> Any:
+            touched.append(threading.current_thread().name)
+            return call(*args)
 
-    monkeypatch.setattr("permissions.cache.l2.key_of", refuse)
-    monkeypatch.setattr(layer.link, "get", refuse)
+        return recorded
+
+    for place, name in ((l2, "key_of"), (l2, "model_key"), (l2_link, "breaker")):
+        monkeypatch.setattr(place, name, watched(getattr(place, name)))
     asked = [name for name in store.asked if name != THREAD]
     at = head()
     for _ in range(1_000):
         assert layer.get_many(at, "s", ["user:1"]) == {} and layer.get_model(at) is None
+        assert layer.link.get([b"key"]) == [None] and layer.link.put([(b"key", b"value", 1)]) == 0
         layer.put_many(at, "s", [subject()], 99, 5)
-    assert [name for name in store.asked if name != THREAD] == asked
+    assert set(touched) <= {THREAD} and [name for name in store.asked if name != THREAD] == asked
     assert not layer.writer._jobs
 
 
@@ -149,6 +158,18 @@ def test_a_fault_that_nobody_expected_is_a_miss_too(layer, store):
     before = counted("resilience_internal_errors_total", "permission_cache", "l2")
     lose(layer, store, ValueError("a fault of ours"))
     assert counted("resilience_internal_errors_total", "permission_cache", "l2") >= before + 3
+
+
+@pytest.mark.parametrize(("keys", "is_skipped"), [(1, True), (500, False)])
+def test_a_store_slow_for_one_key_is_skipped_and_one_slow_for_many_is_not(layer, store, monkeypatch, keys, is_skipped):
+    clock = FakeClock()
+    options = {**breaker().options, "slow_call_s": 0.05}
+    guard = CircuitBreaker("permission_cache_slow", **options, store=MemoryStore(clock=clock), clock=clock)
+    monkeypatch.setattr(l2_link, "breaker", lambda: guard)
+    store.gate = lambda: clock.advance(0.06)
+    for _ in range(30):
+        layer.get_many(head(), "s", [f"user:{number}" for number in range(keys)])
+    assert layer.is_up is not is_skipped
 
 
 def test_one_lost_call_among_many_opens_nothing(layer, store):

@@ -158,7 +158,8 @@ def test_values_live_an_hour_more_or_less_and_never_past_their_boundary(layer, s
     at = head()
     put(layer, at, *(subject(ref) for ref in REFS))
     lives = {server.pttl(key_of(at, "s", ref)) for ref in REFS}
-    assert min(lives) > 0.89 * 3_600_000 and max(lives) <= 1.1 * 3_600_000 and len(lives) > 10
+    assert min(lives) > 0.89 * 3_600_000 and max(lives) <= 1.1 * 3_600_000
+    assert max(lives) - min(lives) > 60_000  # far more than the test takes
     now_us = 1_000_000_000
     ends = {"user:soon": now_us + 90_000_000, "user:later": now_us + 10**12, "user:past": now_us - 1, "user:now": now_us + 999}
     windows = {ref: (BindingFact(1, ref, "r", valid_until_us=end),) for ref, end in ends.items()}
