@@ -111,8 +111,8 @@ class Leader:
             self._away(error)
             return self._jittered(POLL_S)
         finally:
-            # Back to the pool, or closed where it broke: nobody else does it for a thread without requests. In a transaction it is
-            # a test's.
+            # Back to the pool, or closed where it broke: nobody else does it for a thread without requests. In a transaction it
+            # is a test's.
             if not connection.in_atomic_block:
                 connection.close_if_unusable_or_obsolete()
         next_at = min(self._renew_at, *(job.due for job in self._jobs)) if self._jobs else self._renew_at

@@ -16,7 +16,7 @@ from controlplane.models import LoopLease
 from permissions.models import ApiKey, Membership, Realm, Role, RoleBinding, Subject
 from resilience import telemetry
 from resilience.telemetry import Event
-from tests.controlplane.loop.conftest import database_now_us, run_out
+from tests.controlplane.loop.rows import database_now_us, run_out, taken
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -161,7 +161,7 @@ def test_a_step_tells_no_more_than_its_batch(realm, heard):
     began(now() - HOUR)
     for number in range(5):
         binding(realm, now() - dt.timedelta(seconds=5), f"user:u{number}")
-    task, term = Expiry(batch=2), lease.take("a")
+    task, term = Expiry(batch=2), taken("a")
     assert task.look(term)
     with lease.acting(term, "expiry") as act:
         assert task.step(act)
@@ -170,7 +170,7 @@ def test_a_step_tells_no_more_than_its_batch(realm, heard):
 
 def test_the_time_of_the_database_decides_to_the_microsecond(realm, heard):
     began(now() - HOUR)
-    term = lease.take("a")
+    term = taken("a")
     end = now() + HOUR
     binding(realm, end)
     end_us = (end - EPOCH) // dt.timedelta(microseconds=1)
@@ -184,7 +184,7 @@ def test_the_time_of_the_database_decides_to_the_microsecond(realm, heard):
 def test_a_step_that_is_rolled_back_tells_nothing_and_is_done_again(realm, heard):
     began(now() - HOUR)
     binding(realm, now() - dt.timedelta(seconds=5))
-    task, term = Expiry(), lease.take("a")
+    task, term = Expiry(), taken("a")
     with pytest.raises(RuntimeError), lease.acting(term, "expiry") as act:
         task.step(act)
         raise RuntimeError
@@ -197,7 +197,7 @@ def test_a_step_that_is_rolled_back_tells_nothing_and_is_done_again(realm, heard
 def test_who_lost_the_lease_tells_nothing(realm, heard):
     began(now() - HOUR)
     binding(realm, now() - dt.timedelta(seconds=5))
-    task, term = Expiry(), lease.take("a")
+    task, term = Expiry(), taken("a")
     assert task.look(term)
     run_out()
     with pytest.raises(lease.LostLease), lease.acting(term, "expiry") as act:
@@ -218,7 +218,7 @@ def test_two_realms_are_told_apart(realm, heard):
 
 def test_a_look_that_finds_nothing_costs_five_statements(realm, django_assert_num_queries):
     began(now())
-    task, term = Expiry(), lease.take("a")
+    task, term = Expiry(), taken("a")
     with django_assert_num_queries(1 + len(KINDS)):
         assert not task.look(term)
 

@@ -17,7 +17,7 @@ from controlplane.loop.leader import MAX_RETRY_S, PAUSE_S, POLL_S, RENEW_S, Lead
 from controlplane.loop.lease import Act, Term
 from resilience import telemetry
 from resilience.clock import FakeClock
-from tests.controlplane.loop.conftest import run_out
+from tests.controlplane.loop.rows import run_out, seen
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -87,9 +87,21 @@ def test_it_leads_does_what_is_due_and_says_when_to_come_again(clock):
     assert work.steps == 2
 
 
+class Renewals(list[float]):
+    """In place of `lease.renew`: always granted, and when it was asked for."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def __call__(self, term: Term) -> bool:
+        self.append(self._clock.monotonic())
+        return True
+
+
 def test_the_lease_is_renewed_in_time(clock, monkeypatch):
-    renewed = []
-    monkeypatch.setattr(lease, "renew", lambda term: not renewed.append(clock.monotonic()))
+    renewed = Renewals(clock)
+    monkeypatch.setattr(lease, "renew", renewed)
     leads = candidate(Work(interval_s=0.5), clock=clock)
     for _ in range(40):
         clock.advance(leads.turn())
@@ -136,7 +148,7 @@ def test_a_lease_lost_before_a_step_is_noticed_before_it_acts(clock):
     assert leads.turn() == pytest.approx(POLL_S)
     assert work.steps == 0 and leads.term is None
     assert counted("work", "lost") == 1
-    assert lease.peek().holder == "another"
+    assert seen().holder == "another"
 
 
 def test_a_lease_that_cannot_be_renewed_ends_the_leading_before_the_next_task(clock):
@@ -215,10 +227,15 @@ def test_the_trace_of_a_fault_that_stays_is_logged_once(clock, caplog):
 def test_a_fault_of_the_database_in_a_task_has_the_lease_asked_for_before_the_next(clock, monkeypatch):
     bad, good = Work("bad"), Work("good")
     bad.fault = OperationalError("gone")
-    renewed = []
-    monkeypatch.setattr(lease, "renew", lambda term: not renewed.append((bad.looks, good.looks)))
+    looks = []
+
+    def renew(term: Term) -> bool:
+        looks.append((bad.looks, good.looks))
+        return True
+
+    monkeypatch.setattr(lease, "renew", renew)
     candidate(bad, good, clock=clock).turn()
-    assert renewed[0] == (1, 0) and good.steps == 1
+    assert looks[0] == (1, 0) and good.steps == 1
 
 
 def test_without_its_database_it_steps_down_says_so_once_and_comes_back(clock, monkeypatch, caplog):
@@ -240,7 +257,8 @@ def test_without_its_database_it_steps_down_says_so_once_and_comes_back(clock, m
     # Its own lease still holds, and is its own to take.
     with caplog.at_level(logging.INFO, logger="controlplane.loop"):
         leads.turn()
-    assert leads.term is not None and leads.term.fence == 2 and "the database answers again" in caplog.text
+    assert (seen().holder, seen().fence, seen().is_led) == (leads.holder, 2, True)
+    assert "the database answers again" in caplog.text
 
 
 def test_who_leads_is_told_to_listeners_and_counted(clock):
@@ -265,14 +283,14 @@ def test_once_runs_every_task_to_its_end_and_gives_the_lease_back(clock):
     work, other = Work(rounds=[True] * 5), Work("other")
     leads = candidate(work, other, clock=clock)
     assert leads.once()
-    assert (work.steps, other.steps) == (6, 1) and not lease.peek().is_led
+    assert (work.steps, other.steps) == (6, 1) and not seen().is_led
 
 
 def test_once_leaves_it_to_the_leader_there_is(clock):
     lease.take("another")
     work = Work()
     assert not candidate(work, clock=clock).once()
-    assert work.looks == 0 and lease.peek().holder == "another"
+    assert work.looks == 0 and seen().holder == "another"
 
 
 def test_once_tells_which_task_failed_and_runs_the_rest(clock):
@@ -284,8 +302,8 @@ def test_once_tells_which_task_failed_and_runs_the_rest(clock):
 
 
 def test_a_long_sweep_renews_the_lease_on_its_way(clock, monkeypatch):
-    renewed = []
-    monkeypatch.setattr(lease, "renew", lambda term: not renewed.append(1))
+    renewed = Renewals(clock)
+    monkeypatch.setattr(lease, "renew", renewed)
     work = Work(rounds=[True] * 20)
     work.during = lambda: clock.advance(1.0)
     assert candidate(work, clock=clock).once()
@@ -317,5 +335,5 @@ def test_beside_a_server_it_leads_from_the_start_and_gives_the_lease_back_at_the
     work.during = done.set
     with beside([work]):
         assert done.wait(timeout=30)
-        assert lease.peek().is_led
-    assert not lease.peek().is_led
+        assert seen().is_led
+    assert not seen().is_led

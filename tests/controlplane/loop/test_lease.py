@@ -6,17 +6,11 @@ import pytest
 from django.db import transaction
 
 from controlplane.loop import lease
-from controlplane.loop.lease import LostLease, Term
+from controlplane.loop.lease import LostLease
 from controlplane.models import LoopLease
-from tests.controlplane.loop.conftest import database_now_us, run_out
+from tests.controlplane.loop.rows import database_now_us, run_out, seen, taken
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
-
-
-def taken(holder: str = "a:1:x") -> Term:
-    term = lease.take(holder)
-    assert term is not None
-    return term
 
 
 def test_before_anybody_led_nobody_leads():
@@ -25,23 +19,23 @@ def test_before_anybody_led_nobody_leads():
 
 def test_whoever_comes_first_gets_it_and_the_row_says_so():
     term = taken("host.example:12:abcd")
-    seen = lease.peek()
-    assert seen is not None and seen.is_led
-    assert (seen.holder, seen.fence, seen.leader) == ("host.example:12:abcd", term.fence, "abcd")
-    assert 0 <= seen.led_for_s < 60
-    assert 0 < seen.until_us - seen.since_us <= lease.LEASE_S * 1_000_000 + 1_000_000
+    row = seen()
+    assert row.is_led
+    assert (row.holder, row.fence, row.leader) == ("host.example:12:abcd", term.fence, "abcd")
+    assert 0 <= row.led_for_s < 60
+    assert 0 < row.until_us - row.since_us <= lease.LEASE_S * 1_000_000 + 1_000_000
 
 
 def test_nobody_gets_it_while_it_holds():
     taken("a")
     assert lease.take("b") is None
-    assert lease.peek().holder == "a"
+    assert seen().holder == "a"
 
 
 def test_one_that_has_run_out_is_taken_under_a_higher_fence():
     first = taken("a")
     run_out()
-    assert not lease.peek().is_led
+    assert not seen().is_led
     assert taken("b").fence == first.fence + 1
 
 
@@ -52,7 +46,7 @@ def test_its_own_holder_may_take_it_anew():
 
 def test_one_that_was_given_back_is_free_at_once():
     lease.release(taken("a"))
-    assert not lease.peek().is_led
+    assert not seen().is_led
     assert taken("b").holder == "b"
 
 
@@ -61,15 +55,15 @@ def test_it_is_not_given_back_for_another():
     run_out()
     taken("b")
     lease.release(first)
-    assert lease.peek().holder == "b" and lease.peek().is_led
+    assert seen().holder == "b" and seen().is_led
 
 
 def test_renewed_it_holds_longer_under_the_same_fence():
     term = taken()
     LoopLease.objects.update(until_us=database_now_us() + 5_000_000)
-    before = lease.peek().until_us
+    before = seen().until_us
     assert lease.renew(term)
-    assert lease.peek().until_us > before and lease.peek().fence == term.fence
+    assert seen().until_us > before and seen().fence == term.fence
 
 
 @pytest.mark.parametrize("taken_over", [True, False])
@@ -78,15 +72,15 @@ def test_one_that_has_run_out_is_not_renewed(taken_over):
     run_out()
     if taken_over:
         taken("b")
-    until = lease.peek().until_us
+    until = seen().until_us
     assert not lease.renew(term)
-    assert lease.peek().until_us == until
+    assert seen().until_us == until
 
 
 def test_a_clock_that_was_set_back_does_not_leave_the_site_without_a_leader():
     taken("a")
     LoopLease.objects.update(until_us=database_now_us() + 3_600_000_000)
-    assert not lease.peek().is_led
+    assert not seen().is_led
     assert taken("b").holder == "b"
 
 
@@ -149,7 +143,7 @@ def test_the_same_number_in_another_hand_is_another_lease():
 def test_any_name_of_a_host_is_kept_as_it_is(holder):
     if holder:
         taken(holder)
-        assert lease.peek().holder == holder
+        assert seen().holder == holder
 
 
 def test_two_processes_of_one_host_have_two_names():

@@ -16,6 +16,7 @@ from permissions import triggers
 from permissions.models import Changelog, Realm, Subject
 from permissions.writing import SYSTEM, permission_write
 from resilience import telemetry
+from tests.controlplane.loop.rows import taken
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -105,7 +106,7 @@ def test_revisions_go_whole(realm):
     counts = {rev: Changelog.objects.filter(realm_id=realm.pk, rev=rev).count() for rev in revs(realm)}
     for batch in (1, 2, 3, 4, 7, 11):
         task = Pruning(keep_revisions=0, batch=batch)
-        term = lease.take("a")
+        term = taken("a")
         more = task.look(term)
         while more:
             with lease.acting(term, "pruning") as act:
@@ -120,7 +121,7 @@ def test_a_step_takes_a_batch_and_no_more(realm):
     history(realm, 30)
     age(realm, head(realm))
     first = revs(realm)[0]
-    task, term = Pruning(keep_revisions=0, batch=10), lease.take("a")
+    task, term = Pruning(keep_revisions=0, batch=10), taken("a")
     assert task.look(term)
     with lease.acting(term, "pruning") as act:
         assert task.step(act)
@@ -237,7 +238,7 @@ def test_who_lost_the_lease_prunes_nothing(realm):
     history(realm, 5)
     age(realm, head(realm))
     before = revs(realm)
-    task, term = Pruning(keep_revisions=0), lease.take("a")
+    task, term = Pruning(keep_revisions=0), taken("a")
     task.look(term)
     lease.release(term)
     lease.take("b")
@@ -249,7 +250,7 @@ def test_who_lost_the_lease_prunes_nothing(realm):
 def test_a_look_costs_one_statement_however_many_realms(realm, django_assert_num_queries):
     for number in range(5):
         Realm.objects.create(name=f"r{number}")
-    task, term = Pruning(), lease.take("a")
+    task, term = Pruning(), taken("a")
     with django_assert_num_queries(1):
         assert not task.look(term)
 

@@ -16,6 +16,7 @@ from permissions.cache import hot, hot_redis
 from permissions.models import HotItem, Realm
 from permissions.models.hot import Met
 from resilience.clock import FakeClock
+from tests.controlplane.loop.rows import taken
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -72,7 +73,7 @@ def test_a_second_time_adds_nothing(realms, redis):
 
 def test_each_hour_is_a_transaction_of_its_own(realms, redis):
     redis[realms[0].pk] = hot.Collected({HOUR: met("user:a"), HOUR - 1: met("user:b")})
-    task, term = RollUps(), lease.take("a")
+    task, term = RollUps(), taken("a")
     seen = []
     more = True
     while more and task.look(term):
@@ -118,7 +119,7 @@ def test_a_redis_that_is_slow_to_say_nothing_does_not_cost_the_lease(realms, red
         clock.advance(LOOK_S)
 
     monkeypatch.setattr(hot, "collect", slow)
-    task, term = RollUps(clock=clock), lease.take("a")
+    task, term = RollUps(clock=clock), taken("a")
     for number in (1, 2, 3):
         assert not task.look(term)
         assert len(asked) == number
@@ -127,7 +128,7 @@ def test_a_redis_that_is_slow_to_say_nothing_does_not_cost_the_lease(realms, red
 
 def test_who_lost_the_lease_writes_nothing(realms, redis):
     redis[realms[0].pk] = hot.Collected({HOUR: met("user:a")})
-    task, term = RollUps(), lease.take("a")
+    task, term = RollUps(), taken("a")
     assert task.look(term)
     lease.release(term)
     with pytest.raises(lease.LostLease), lease.acting(term, "rollups") as act:

@@ -100,15 +100,15 @@ def test_once_does_everything_and_ends(folder):
     assert oldest(folder) is None and holder(folder) == ""
 
 
-def test_it_leads_until_it_is_told_to_end(folder):
-    for how in (signal.SIGTERM, signal.SIGINT):
-        with run("runcontrol", folder=folder, **KEY) as loop:
-            name = loop.wait_for(r"The control loop runs as (\S+)\.$")[1]
-            loop.wait_for("leads the control loop")
-            until(lambda wanted=name: holder(folder) == wanted)
-            assert loop.end(how) == 0
-            loop.wait_for("The control loop has ended.")
-        assert holder(folder) == ""
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_it_leads_until_it_is_told_to_end(folder, how):
+    with run("runcontrol", folder=folder, **KEY) as loop:
+        name = loop.wait_for(r"The control loop runs as (\S+)\.$")[1]
+        loop.wait_for('"leads the control loop"')
+        assert holder(folder) == name
+        assert loop.end(how) == 0
+        loop.wait_for("The control loop has ended.")
+    assert holder(folder) == ""
 
 
 def test_of_two_one_leads_and_the_other_takes_over_when_it_ends(folder):

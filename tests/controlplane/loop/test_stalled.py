@@ -6,13 +6,13 @@ import pytest
 from django.db import connection
 
 from controlplane.loop import lease
+from tests.controlplane.loop.rows import taken
 
 
 @pytest.mark.django_db(transaction=True)
 def test_an_act_says_how_long_it_may_stand_still_and_only_the_act(monkeypatch):
     monkeypatch.setattr(lease, "STALLED_S", 5.0)
-    term = lease.take("a")
-    assert term is not None
+    term = taken("a")
     with lease.acting(term, "sweep"), connection.cursor() as cursor:
         cursor.execute(
             "SELECT current_setting('idle_in_transaction_session_timeout'), current_setting('statement_timeout'), "
