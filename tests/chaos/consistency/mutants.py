@@ -7,32 +7,33 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-MUTANTS: Final[dict[str, Callable[[], None]]] = {}
+Put = Callable[[Any, str, Any], object]  # setattr, or a test's monkeypatch
+MUTANTS: Final[dict[str, Callable[[Put], None]]] = {}
 
 
-def mutant(function: Callable[[], None]) -> Callable[[], None]:
+def mutant(function: Callable[[Put], None]) -> Callable[[Put], None]:
     MUTANTS[function.__name__] = function
     return function
 
 
-def apply(name: str) -> None:
+def apply(name: str, put: Put = setattr) -> None:
     if name:
-        MUTANTS[name]()
+        MUTANTS[name](put)
 
 
 # The five that the design names.
 
 
 @mutant
-def no_invalidation() -> None:
+def no_invalidation(put: Put) -> None:
     """A change drops nothing from memory."""
     from permissions.cache import realm
 
-    realm.RealmCache._drop = lambda self, change: None  # type: ignore[method-assign]
+    put(realm.RealmCache, "_drop", lambda self, change: None)
 
 
 @mutant
-def l2_trusted() -> None:
+def l2_trusted(put: Put) -> None:
     """What Redis says is taken without proof."""
     from permissions.cache import filling
 
@@ -43,11 +44,11 @@ def l2_trusted() -> None:
                 cache._put(kind, candidate.snapshot)
         return set(found)
 
-    filling._proven = trusting
+    put(filling, "_proven", trusting)
 
 
 @mutant
-def torn_table() -> None:
+def torn_table(put: Put) -> None:
     """W passes a change of the model before its table is there: a newer subject meets an older table."""
     from permissions.cache import catch_up
     from permissions.cache.realm import RealmCache
@@ -64,21 +65,21 @@ def torn_table() -> None:
         else:
             right(self, changes, new)
 
-    RealmCache.apply = torn  # type: ignore[method-assign]
+    put(RealmCache, "apply", torn)
 
 
 @mutant
-def token_ignored() -> None:
+def token_ignored(put: Put) -> None:
     """A caller's token asks for nothing."""
     from permissions.cache import reader
 
     serves = reader._serves
-    reader._serves = lambda state, token, now_ns: serves(state, None, now_ns)
-    reader.covers = lambda head, token: True
+    put(reader, "_serves", lambda state, token, now_ns: serves(state, None, now_ns))
+    put(reader, "covers", lambda head, token: True)
 
 
 @mutant
-def no_bound() -> None:
+def no_bound(put: Put) -> None:
     """No poll, no events, and no age is too old."""
     from permissions.cache import follower, state
 
@@ -87,23 +88,23 @@ def no_bound() -> None:
     def ageless(self: Any, *arguments: Any, **named: Any) -> None:
         make(self, *arguments, **{**named, "max_age_ns": 1 << 62})
 
-    state.State.__init__ = ageless  # type: ignore[method-assign]
-    follower.start = lambda: None
+    put(state.State, "__init__", ageless)
+    put(follower, "start", lambda: None)
 
 
 # And our own.
 
 
 @mutant
-def expiry_ignored() -> None:
+def expiry_ignored(put: Put) -> None:
     """What has an end is served past it."""
     from permissions.engine import scopes
 
-    scopes._next_boundary = lambda memberships, bindings, now_us: None
+    put(scopes, "_next_boundary", lambda memberships, bindings, now_us: None)
 
 
 @mutant
-def event_moves_t() -> None:
+def event_moves_t(put: Put) -> None:
     """News of a revision passes for the proof that nothing follows it."""
     from permissions.cache import catch_up
     from permissions.cache.reading import boot_ns
@@ -118,19 +119,19 @@ def event_moves_t() -> None:
             cache.state.known_head_ns = boot_ns()
         return applied
 
-    catch_up.apply_event = wrong
+    put(catch_up, "apply_event", wrong)
 
 
 @mutant
-def epoch_ignored() -> None:
+def epoch_ignored(put: Put) -> None:
     """A restored database passes for the one that was known, as long as its revision is not below."""
     from permissions.cache import catch_up
 
-    catch_up._broken = lambda cache, state, reading: "lost" if reading.head.rev < reading.since else None
+    put(catch_up, "_broken", lambda cache, state, reading: "lost" if reading.head.rev < reading.since else None)
 
 
 @mutant
-def stamp_unchecked() -> None:
+def stamp_unchecked(put: Put) -> None:
     """The same number is taken for the same revision."""
     from permissions.cache import catch_up
 
@@ -140,19 +141,19 @@ def stamp_unchecked() -> None:
         found = right(cache, state, reading)
         return None if found == "lost" and reading.head.rev >= reading.since else found
 
-    catch_up._broken = wrong
+    put(catch_up, "_broken", wrong)
 
 
 @mutant
-def stored_unproven() -> None:
+def stored_unproven(put: Put) -> None:
     """A snapshot read before a change is kept after it: nobody asks what changed since it was read."""
     from permissions.cache.realm import RealmCache
 
-    RealmCache._last_change = lambda self, kind, snapshot: 0  # type: ignore[method-assign]
+    put(RealmCache, "_last_change", lambda self, kind, snapshot: 0)
 
 
 @mutant
-def promoted_unlooked() -> None:
+def promoted_unlooked(put: Put) -> None:
     """A hit in the old half is brought back, whatever was dropped meanwhile."""
     from permissions import points
     from permissions.cache.l1 import TwoGenerations
@@ -168,11 +169,11 @@ def promoted_unlooked() -> None:
             self._add(ref, found)
         return found
 
-    TwoGenerations.get = wrong  # type: ignore[method-assign]
+    put(TwoGenerations, "get", wrong)
 
 
 @mutant
-def published_early() -> None:
+def published_early(put: Put) -> None:
     """The new State is out before what changed is dropped."""
     from permissions.cache.realm import RealmCache
 
@@ -183,27 +184,27 @@ def published_early() -> None:
         time.sleep(0.002)
         right(self, changes, new)
 
-    RealmCache.apply = wrong  # type: ignore[method-assign]
+    put(RealmCache, "apply", wrong)
 
 
 @mutant
-def teams_forgotten() -> None:
+def teams_forgotten(put: Put) -> None:
     """A change of a team drops the team, and not those who are in it."""
     from permissions.cache.realm import Closures
 
-    Closures.mark = lambda self, ref, rev: None  # type: ignore[method-assign]
+    put(Closures, "mark", lambda self, ref, rev: None)
 
 
 @mutant
-def filter_frozen() -> None:
+def filter_frozen(put: Put) -> None:
     """An id that comes up after the filter was built stays unknown."""
     from permissions.cache.realm import RealmCache
 
-    RealmCache._extend_filters = lambda self, changes: None  # type: ignore[method-assign]
+    put(RealmCache, "_extend_filters", lambda self, changes: None)
 
 
 @mutant
-def told_before_commit() -> None:
+def told_before_commit(put: Put) -> None:
     """News leaves inside the transaction: a rollback leaves the caches ahead."""
     from permissions import writing
     from permissions.cache import catch_up, events
@@ -216,4 +217,4 @@ def told_before_commit() -> None:
             event = events.event_of(write)
             catch_up.apply_event(event)
 
-    writing._finish = wrong
+    put(writing, "_finish", wrong)

@@ -280,6 +280,17 @@ class Truth:
             found.add(answer)
         return found
 
+    def model(self, realm: Realm) -> ModelFacts:
+        return self._facts[self._model_of(realm)]
+
+    def subject(self, realm: Realm, ref: str) -> SubjectFacts:
+        self._fresh(realm)
+        return self._facts[self._subject_of(realm, ref)]
+
+    def resource(self, realm: Realm, ref: str) -> ResourceFacts:
+        self._fresh(realm)
+        return self._facts[self._resource_of(realm, ref)]
+
     def _decide(self, model: int, who: int, what: int, question: tuple[str, str, str | None, int], at_us: int) -> Slot:
         subject, code, resource, context = question
         request = Request(subject, code, resource, context={} if context == 0 else {"mfa": context == 1})
