@@ -177,7 +177,7 @@ def flush(realm_id: int, hot: HotList, *, clock: Clock = SYSTEM) -> Flushed:
 
 
 def collect(realm_id: int, *, clock: Clock = SYSTEM) -> Collected | None:
-    """What `roll_up` is to write: the current hour, the one before and one older hour in turn, so that in 22 calls all come by.
+    """What `roll_up` is to write: the current hour, and one of those before it in turn, so that in 23 minutes all come by.
 
     Reads Redis for at most a time-out; None where there is nothing.
     """
@@ -185,9 +185,9 @@ def collect(realm_id: int, *, clock: Clock = SYSTEM) -> Collected | None:
     if client is None:
         return None
     now = _hour(clock)
-    older = now - 2 - int(clock.now_us() // 60_000_000) % (HOURS - 2)
+    before = now - 1 - clock.now_us() // 60_000_000 % (HOURS - 1)
     try:
-        told = hot_redis.read(client, realm_id, [older, now - 1, now], ROWS_AN_HOUR)
+        told = hot_redis.read(client, realm_id, [before, now], ROWS_AN_HOUR)
     except hot_redis.ERRORS as error:
         log.info("the hot list is not read from Redis: %s", type(error).__name__)
         return None

@@ -157,6 +157,9 @@ def world() -> Acme:
         acme.resource(ref)
     acme.binding("user:*", allow=("post:read",))
     acme.binding("team:eng", allow=("post:read",), scope="channel:9")
+    other = Acme("other")
+    other.subject("user:of-another-realm")
+    other.resource("server:of-another-realm")
     return acme
 
 
