@@ -125,23 +125,31 @@ FILL_AT_ONCE: Final = 5_000
 def learn(cache: RealmCache, requests: Iterable[Request], subjects: Collection[str], resources: Collection[str]) -> None:
     """Records what a question missed, so that what mostly follows is loaded next: of the resources that a subject asks for one
     after the other, and of the subjects that come to a resource."""
-    if cache.prefetch_resources is None or cache.prefetch_subjects is None:
-        cache.prefetch_resources = Prefetch(
-            partial(_prefetched, cache, "r"), is_resident=lambda ref: ref in cache.resources, wake=_wake
-        )
-        cache.prefetch_subjects = Prefetch(
-            partial(_prefetched, cache, "s"), is_resident=lambda ref: ref in cache.subjects, wake=_wake
-        )
+    of_subjects, of_resources = prefetches(cache)
     missing_subjects, missing_resources = set(subjects), set(resources)
     for request in requests:
         if request.resource is None:
             continue
         if request.resource in missing_resources:
-            cache.prefetch_resources.record(request.subject, request.resource)
-            cache.prefetch_resources.missed(request.resource)
+            of_resources.record(request.subject, request.resource)
+            of_resources.missed(request.resource)
         if request.subject in missing_subjects:
-            cache.prefetch_subjects.record(request.resource, request.subject)
-            cache.prefetch_subjects.missed(request.subject)
+            of_subjects.record(request.resource, request.subject)
+            of_subjects.missed(request.subject)
+
+
+def prefetches(cache: RealmCache) -> tuple[Prefetch, Prefetch]:
+    """Of subjects and of resources, made on first use."""
+    if cache.prefetch_resources is None or cache.prefetch_subjects is None:
+        with cache.lock:
+            # In this order: whoever sees the second without the lock sees the first too.
+            cache.prefetch_subjects = cache.prefetch_subjects or Prefetch(
+                partial(_prefetched, cache, "s"), is_resident=lambda ref: ref in cache.subjects, wake=_wake
+            )
+            cache.prefetch_resources = cache.prefetch_resources or Prefetch(
+                partial(_prefetched, cache, "r"), is_resident=lambda ref: ref in cache.resources, wake=_wake
+            )
+    return cache.prefetch_subjects, cache.prefetch_resources
 
 
 def _prefetched(cache: RealmCache, kind: Kind, refs: list[str]) -> list[str]:

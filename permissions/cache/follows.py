@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 V = TypeVar("V")
@@ -49,6 +51,9 @@ class _Recent(Generic[V]):
 
     def values(self) -> list[V]:
         return [*self.young.values(), *self._old.values()]
+
+    def items(self) -> list[tuple[object, V]]:
+        return [*self.young.items(), *self._old.items()]
 
 
 class Follows:
@@ -117,6 +122,25 @@ class Follows:
         least = max(MIN_SEEN, max(successors.values()) * MIN_SHARE)
         likely = [held for held, seen in successors.items() if seen >= least]
         return sorted(likely, key=lambda held: -successors[held])
+
+    def habits(self, most: int) -> dict[str, dict[str, int]]:
+        """What follows what, with how often, where that is enough to predict; the `most` seen oftenest."""
+        found = {
+            str(before): likely
+            for before, successors in self._successors.items()
+            if not isinstance(successors, str) and (likely := {ref: seen for ref, seen in successors.items() if seen >= MIN_SEEN})
+        }
+        ranked = sorted(found, key=lambda before: -max(found[before].values()))
+        return {before: found[before] for before in ranked[:most]}
+
+    def take_up(self, habits: Mapping[str, Mapping[str, int]]) -> int:
+        """Habits that others learnt, where nothing is known yet; how many pairs."""
+        taken = 0
+        for before, successors in habits.items():
+            if self._successors.peek(before) is None:
+                self._successors.put(before, dict(islice(successors.items(), SUCCESSORS)))
+                taken += min(len(successors), SUCCESSORS)
+        return taken
 
     @property
     def pairs(self) -> int:

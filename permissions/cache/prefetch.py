@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -103,6 +103,16 @@ class Prefetch:
         """What mostly follows `ref`, the likeliest first; at most four."""
         with self._lock:
             return self._follows.after(ref)
+
+    def habits(self, most: int) -> dict[str, dict[str, int]]:
+        """What was learnt, for other processes; see `Follows.habits`."""
+        with self._lock:
+            return self._follows.habits(most)
+
+    def take_up(self, habits: Mapping[str, Mapping[str, int]]) -> int:
+        """What others learnt; how many pairs were new."""
+        with self._lock:
+            return self._follows.take_up(habits)
 
     def used(self, ref: str, *, is_there: bool = True) -> None:
         """A check asked for `ref`, and found it if it `is_there`. `record` says so too; twice counts once."""

@@ -12,9 +12,9 @@ from typing import Final
 
 from django.db import connection
 
-from permissions.cache import catch_up, filling, hot, known_ids
+from permissions.cache import catch_up, filling, habits, hot, known_ids
 from permissions.cache.reading import boot_ns
-from permissions.cache.realm import RealmCache
+from permissions.cache.realm import Kind, RealmCache
 from permissions.engine.reasons import Unavailable
 from permissions.errors import NotFound
 from resilience import telemetry
@@ -24,10 +24,13 @@ log = logging.getLogger("permissions.cache")
 # Seconds. Prefetching wakes the thread itself.
 TICK_S: Final = 1.0
 HOT_S: Final = 10.0
+HABITS_S: Final = 60.0
 # Between two attempts at a filter that is missing, and between two rebuilds of one that is crowded with ids long gone.
 FILTER_S: Final = 60.0
 # Seconds without a check after which a realm is left alone.
 IDLE_S: Final = 60.0
+
+KINDS: Final[tuple[Kind, Kind]] = ("s", "r")
 
 
 class Upkeep:
@@ -42,6 +45,7 @@ class Upkeep:
         self._stopping = threading.Event()
         self._woken = threading.Event()
         self._hot_ns = 0
+        self._habits_ns = boot_ns()
         self._filters_ns: dict[str, int] = {}
 
     def start(self) -> None:
@@ -87,6 +91,10 @@ class Upkeep:
             self._hot_ns = boot_ns()
             for cache in used:
                 self._tell_hot(cache)
+        if boot_ns() - self._habits_ns > int(HABITS_S * 1e9):
+            self._habits_ns = boot_ns()
+            for cache in used:
+                self._tell_habits(cache)
 
     def _prefetch(self, cache: RealmCache) -> None:
         for prefetch in (cache.prefetch_resources, cache.prefetch_subjects):
@@ -112,6 +120,16 @@ class Upkeep:
                 hot.flush(state.head.realm_id, cache.hot)
             except Exception as error:  # noqa: BLE001 - as above
                 telemetry.internal_error("permission_upkeep", "hot", error)
+
+    def _tell_habits(self, cache: RealmCache) -> None:
+        state = cache.state
+        if state is None:
+            return
+        try:
+            for kind, prefetch in zip(KINDS, filling.prefetches(cache), strict=True):
+                habits.tell(state.head.realm_id, kind, prefetch)
+        except Exception as error:  # noqa: BLE001 - as above
+            telemetry.internal_error("permission_upkeep", "habits", error)
 
 
 UPKEEP: Final = Upkeep()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeAlias
 
-from permissions.cache import catch_up, hot, known_ids, reader
+from permissions.cache import catch_up, filling, habits, hot, known_ids, reader
 from permissions.cache.realm import Kind, RealmCache
 from permissions.cache.rebuild_lock import rebuild_lock
 from permissions.cache.state import State
@@ -109,8 +109,9 @@ def chains(warming: Warming) -> None:
 
 def prefetch(warming: Warming) -> None:
     """What follows what, as other processes have learnt it."""
-    loaded = 0 if _load_pairs is None else _load_pairs(warming.realm, warming.realm_id)
-    warming.advance(loaded, loaded)
+    of_subjects, of_resources = filling.prefetches(warming.cache)
+    taken = habits.take_up(warming.realm_id, "s", of_subjects) + habits.take_up(warming.realm_id, "r", of_resources)
+    warming.advance(taken, taken)
 
 
 def _fill(warming: Warming, kind: Kind, refs: Sequence[str]) -> None:
@@ -134,11 +135,3 @@ COMPONENTS: Final[Mapping[str, Component]] = {
     "chains": chains,
     "prefetch": prefetch,
 }
-
-_load_pairs: Callable[[str, int], int] | None = None
-
-
-def load_pairs_with(load: Callable[[str, int], int] | None) -> None:
-    """Whoever learns what follows what says how it takes up what others learnt: `load(realm, realm_id)`, how many pairs."""
-    global _load_pairs  # noqa: PLW0603 - one a process, set at its start
-    _load_pairs = load

@@ -13,9 +13,10 @@ from django.db import OperationalError, connections
 
 from permissions import pdp, points
 from permissions.bundle.specs import SubjectSpec
-from permissions.cache import catch_up, database, filling, hot, known_ids, reader, warmup, warmup_parts
+from permissions.cache import catch_up, database, filling, habits, hot, known_ids, reader, warmup, warmup_parts
 from permissions.cache.hot import HotList
-from permissions.cache.realm import STATES
+from permissions.cache.realm import NEVER_NS, STATES
+from permissions.cache.upkeep import Upkeep
 from permissions.cache.warmup import AlreadyWarming, Progress, Step
 from permissions.engine.table import role_set
 from permissions.models import HotItem, Realm, RoleBinding
@@ -41,7 +42,6 @@ def _office() -> Iterator[None]:
     forget()
     yield
     warmup.cancel(wait_s=PATIENCE_S)
-    warmup_parts.load_pairs_with(None)
 
 
 def forget() -> None:
@@ -124,18 +124,6 @@ class TestWhatIsFilled:
         progress = warmup.run("default")
         assert progress.state == "done"
         assert "user:gone" not in resident()[0]
-
-    def test_the_pairs_that_others_learnt_are_taken_up_by_whoever_prefetches(self) -> None:
-        asked = []
-
-        def load(realm: str, number: int) -> int:
-            asked.append((realm, number))
-            return 40
-
-        warmup_parts.load_pairs_with(load)
-        progress = warmup.run("default")
-        assert asked == [("default", realm_id())]
-        assert step(progress, "prefetch").done == 40
 
     def test_without_a_name_every_realm_is_warmed_and_all_tables_come_first(self) -> None:
         apply(OFFICE.replace("realm: default", "realm: second"), realm="second")
@@ -459,6 +447,25 @@ class TestSecondLayer:
             assert set(PEOPLE) <= resident()[0]
             assert asked == []
 
+    def test_what_one_process_learnt_of_what_follows_what_another_predicts(self, valkey_url: str, settings: Any) -> None:
+        with layer_on(settings, valkey_url):
+            of_subjects, of_resources = filling.prefetches(catch_up.cache_of("default"))
+            for visitor in ("ann", "bob", "cy"):
+                for place in ("post:7", "post:8"):
+                    of_resources.record(visitor, place)
+                for person in ("user:alice", "user:bob"):
+                    of_subjects.record(visitor, person)
+            pdp.check("user:alice", "post:read")  # the realm is in use, and so kept up
+            upkeep = Upkeep()
+            upkeep._habits_ns = NEVER_NS
+            upkeep.tick()
+            forget()
+            progress = warmup.run("default")
+            assert (step(progress, "prefetch").state, step(progress, "prefetch").done) == ("done", 2)
+            of_subjects, of_resources = filling.prefetches(catch_up.cache_of("default"))
+            assert of_resources.predict("post:7") == ["post:8"]
+            assert of_subjects.predict("user:alice") == ["user:bob"]
+
     def test_a_store_that_is_not_there_costs_no_component(self, settings: Any, tmp_path: Any) -> None:
         hot_ones(*PEOPLE)
         with layer_on(settings, f"unix://{tmp_path}/nobody.sock", quick=True):
@@ -466,15 +473,15 @@ class TestSecondLayer:
         assert set(PEOPLE) <= resident()[0]
 
 
-def test_it_leaves_no_connection_of_its_thread_open() -> None:
+def test_it_leaves_no_connection_of_its_thread_open(monkeypatch: pytest.MonkeyPatch) -> None:
     of_the_thread: list[Any] = []
 
-    def load(realm: str, number: int) -> int:
+    def look(*_: object) -> int:
         of_the_thread.append(connections["default"])
         assert of_the_thread[0].connection is not None
         return 0
 
-    warmup_parts.load_pairs_with(load)
+    monkeypatch.setattr(habits, "take_up", look)
     progress = warmup.start("default")
     assert progress.wait(PATIENCE_S)
     assert progress.state == "done"
