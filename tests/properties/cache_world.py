@@ -319,3 +319,30 @@ def stand_in(put: Callable[[Any, str, Any], object], base: MemoryDatabase, layer
         put(database, name, getattr(base, name))
     put(live, "pin", base.pin_live)
     put(l2, "second_layer", lambda: layer)
+
+
+def fault_of(  # noqa: PLR0917 - one answer in one history
+    base: MemoryDatabase, history: Realm, mode: str, op: Any, questions: Any, decisions: Any, start_ns: int
+) -> str:
+    """What of the contract the answers break if `history` is the one they speak of; empty: nothing. `op`: (token, epoch, revision,
+    stamp) of the token that was brought."""
+    rev = decisions[0].revision
+    if any(decision.revision != rev for decision in decisions):
+        return f"C1: one batch, several revisions {[d.revision for d in decisions]}"
+    found = history.at(rev)
+    if found is None:
+        return f"C1: revision {rev} is not of this history (head {history.newest.rev})"
+    for question, decision in zip(questions, decisions, strict=True):
+        first_us, last_us = base.clock.wall_us - (base.clock.ns - start_ns) // 1_000, base.clock.wall_us
+        # One microsecond is the uncertainty of the offset; the law is asked on both sides of it.
+        right = base.truth.slots(found.rows, question, first_us - 2, last_us + 2)
+        if (decision.allowed, decision.reason) not in right:
+            return f"C1: {question} at {rev}: {decision}, the law says {right}"
+    if op is not None:
+        named = history.at(op[2])
+        if named is not None and named.stamp == op[3] and rev < op[2]:
+            return f"C2: answered at {rev}, the token is of {op[2]}"
+    is_full = mode == "full" or any(question[1] == w.CRITICAL for question in questions)
+    must_see_ns = start_ns - (0 if is_full else int(BOUND_S * 1e9))
+    least = max((revision.rev for revision in history.revisions if revision.committed_ns < must_see_ns), default=0)
+    return f"C3: answered at {rev}, {least} was committed before" if rev < least else ""

@@ -21,7 +21,7 @@ from permissions.engine.reasons import Unavailable
 from permissions.revisions import Head, TokenFromFuture, mint
 from tests.chaos.consistency import drawing, mutants
 from tests.chaos.consistency import world as w
-from tests.properties.cache_world import BOUND_S, MemoryDatabase, MemoryLayer, Process, VirtualClock, stand_in
+from tests.properties.cache_world import BOUND_S, MemoryDatabase, MemoryLayer, Process, VirtualClock, fault_of, stand_in
 
 PROCESSES = 3
 NAME = "alpha"
@@ -32,6 +32,10 @@ seeds = st.integers(0, 2**32 - 1)
 processes = st.integers(0, PROCESSES - 1)
 modes = st.sampled_from(("bounded", "bounded", "token", "full"))
 STEP_MS = (1, 20, 120, 260, 499, 700)
+KINDS = ("losses", "outages", "redis", "foreign", "boots", "polls", "filters", "flushes", "tokens", "critical", "model", "sleeps")
+
+
+MODEL = (drawing._role, drawing._role_gone, drawing._group, drawing._permission, drawing._law)
 
 
 class Patches:
@@ -49,8 +53,14 @@ class Patches:
             setattr(*self._undo.pop())
 
 
+def only(kind: str) -> Any:
+    return precondition(lambda self: kind in self.kinds)
+
+
 class CacheMachine(RuleBasedStateMachine):
     mutant = ""
+    ground: frozenset[str] | None = None
+    kinds: set[str]
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,9 +89,12 @@ class CacheMachine(RuleBasedStateMachine):
                 pass
         self.put.undo()
 
-    @initialize(seed=seeds)
-    def begin(self, seed: int) -> None:
+    @initialize(seed=seeds, kinds=st.sets(st.sampled_from(KINDS)))
+    def begin(self, seed: int, kinds: set[str]) -> None:
+        """`kinds`: what happens in this life of the machine. With everything in each of them, one thing would undo the other:
+        a token or a critical code brings the newest State, a restore drops what went wrong before it."""
         self.draw = random.Random(seed)
+        self.kinds = kinds if self.ground is None else set(self.ground)
         self.base.add(NAME, drawing.SEED)
 
     # The database.
@@ -93,8 +106,17 @@ class CacheMachine(RuleBasedStateMachine):
     def _write(self, author: int, seed: int, *, raw: bool = False) -> None:
         draw = random.Random(seed)
         now_us = self.clock.wall_us
-        kinds = drawing._RAW if raw else drawing._SERVICE
+        kinds = drawing._RAW if raw else [kind for kind in drawing._SERVICE if "model" in self.kinds or kind[0] not in MODEL]
         steps = [small(step) for step in drawing._steps(draw, now_us, kinds, draw.choice((1, 1, 2)))]
+        if draw.random() < 0.15:
+            newcomer = draw.choice(("user:ghost0", "user:p0"))
+            steps = [
+                ["subject_gone", newcomer],
+                ["bind", newcomer, draw.choice(w.ROLES), [], [], draw.choice(RESOURCES[:-1]), "", None, None, True],
+            ][draw.randrange(2) :]
+        for step in steps:
+            if step[0] in {"bind", "member"} and draw.random() < 0.3:
+                step[-1 - (step[0] == "bind")] = now_us + draw.choice((100_000, 300_000, 600_000))
         # In the smaller world two teams may have become one.
         steps = [step for step in steps if "member" not in step[0] or (step[2][:5] != "team:" or step[1] > step[2])]
         self._commit(author, steps, foreign=raw)
@@ -133,6 +155,7 @@ class CacheMachine(RuleBasedStateMachine):
             self._tell_own()
         self.everybody_answers()
 
+    @only("foreign")
     @rule(seed=seeds)
     def write_by_foreign_sql(self, seed: int) -> None:
         self._write(0, seed, raw=True)
@@ -143,17 +166,19 @@ class CacheMachine(RuleBasedStateMachine):
         """Revisions drawn and given back leave nothing; the next writer draws the same numbers with other stamps."""
         self.base.draw.getrandbits(31 * number)
 
+    @only("flushes")
     @rule(pattern=st.sampled_from(("subject:user:u*", "resource:doc:0", "role:editor", "team:team:a", "scope:box:0", "*")))
     def flush(self, pattern: str) -> None:
         self._commit(0, [], [("*", "")] if pattern == "*" else [("f", pattern)])
         self._tell_own()
         self.everybody_answers()
 
+    @only("losses")
     @rule()
     def prune(self) -> None:
         self.realm.pruned = max(self.realm.pruned, self.realm.newest.rev - 2)
 
-    @precondition(lambda self: len(self.realm.revisions) > 1)
+    @precondition(lambda self: "losses" in self.kinds and len(self.realm.revisions) > 1)
     @rule(number=st.integers(1, 4), seed=seeds, after=st.integers(0, 4))
     def lose_commits(self, number: int, seed: int, after: int) -> None:
         """And what is committed before any process has looked: the same numbers, other changes."""
@@ -164,6 +189,7 @@ class CacheMachine(RuleBasedStateMachine):
             self.own = None
         self.everybody_answers()
 
+    @only("losses")
     @rule(number=st.integers(0, 3))
     def restore(self, number: int) -> None:
         self._end_history()
@@ -177,11 +203,13 @@ class CacheMachine(RuleBasedStateMachine):
         self.ended.append((self.clock.ns, copy.copy(self.realm)))
         self.ended[-1][1].revisions = list(self.realm.revisions)
 
+    @only("outages")
     @rule()
     def database_goes(self) -> None:
         self.base.is_away = True
         self.everybody_answers()
 
+    @only("outages")
     @rule()
     def database_comes(self) -> None:
         self.base.is_away = False
@@ -189,22 +217,27 @@ class CacheMachine(RuleBasedStateMachine):
 
     # The second layer.
 
+    @only("redis")
     @rule()
     def redis_flips(self) -> None:
         self.layer.is_up = not self.layer.is_up
 
+    @only("redis")
     @rule()
     def redis_is_flushed(self) -> None:
         self.layer.values.clear()
 
+    @only("redis")
     @rule()
     def redis_is_dumped(self) -> None:
         self.old_values = dict(self.layer.values)
 
+    @only("redis")
     @rule()
     def redis_comes_back_old(self) -> None:
         self.layer.values = dict(self.old_values)
 
+    @only("redis")
     @rule(seed=seeds)
     def redis_sets_late(self, seed: int) -> None:
         draw = random.Random(seed)
@@ -233,12 +266,14 @@ class CacheMachine(RuleBasedStateMachine):
 
     # A process.
 
+    @only("polls")
     @rule(number=processes)
     def poll(self, number: int) -> None:
         with self.processes[number].running():
             follower.FOLLOWER.poll()
         self.everybody_answers()
 
+    @only("boots")
     @rule(number=processes)
     def boot(self, number: int) -> None:
         self.processes[number].caches.clear()
@@ -246,6 +281,7 @@ class CacheMachine(RuleBasedStateMachine):
         for key in [key for key in self.seen if key[0] == number]:
             del self.seen[key]
 
+    @only("filters")
     @rule(number=processes)
     def filters_come_up(self, number: int) -> None:
         """Every id that a row names now; built from a snapshot of its own."""
@@ -265,6 +301,8 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(number=processes, seed=seeds, mode=modes, nested=st.lists(st.integers(0, 5), max_size=3))
     def check(self, number: int, seed: int, mode: str, nested: list[int]) -> None:
         """`nested`: what happens in other threads and processes between the read of this check and its store."""
+        if mode == "token" and "tokens" not in self.kinds:
+            mode = "bounded"
         self.nested = list(nested)
         self.base.meanwhile = self._meanwhile
         self._ask(number, mode, random.Random(seed))
@@ -290,7 +328,6 @@ class CacheMachine(RuleBasedStateMachine):
                 if event is not None and action != 0 and where != "model":
                     catch_up.apply_event(event[1])
             elif action == 3:
-                self.redis_sets_late.__wrapped__ if False else None
                 for key, value in self.draw.sample(self.layer.everything, min(10, len(self.layer.everything))):
                     self.layer.values[key] = value
             elif action == 4:
@@ -304,7 +341,10 @@ class CacheMachine(RuleBasedStateMachine):
 
     def everybody_answers(self) -> None:
         for number in range(PROCESSES):
-            self._ask(number, self.draw.choice(("bounded", "bounded", "bounded", "token")), self.draw)
+            # A process may be idle for a while: it must not take its old State for a new one when it is asked again.
+            if "sleeps" not in self.kinds or self.draw.random() < 0.4:
+                is_token = "tokens" in self.kinds and self.draw.random() < 0.25
+                self._ask(number, "token" if is_token else "bounded", self.draw)
 
     def _ask(self, number: int, mode: str, draw: random.Random) -> None:
         self.asking = number
@@ -312,8 +352,9 @@ class CacheMachine(RuleBasedStateMachine):
         if mode == "token" and self.tokens:
             op = draw.choice(self.tokens[-4:])
             token = op[0]
+        codes = CODES if "critical" in self.kinds else [code for code in CODES if code != w.CRITICAL]
         questions = [
-            (draw.choice(SUBJECTS), draw.choice(CODES), draw.choice(RESOURCES), 0) for _ in range(draw.choice((1, 1, 1, 3)))
+            (draw.choice(SUBJECTS), draw.choice(codes), draw.choice(RESOURCES), 0) for _ in range(draw.choice((1, 1, 1, 3)))
         ]
         start_ns = self.clock.ns
         with self.processes[number].running():
@@ -344,7 +385,7 @@ class CacheMachine(RuleBasedStateMachine):
         faults = []
         histories = [self.realm, *(ended for at_ns, ended in self.ended if start_ns <= at_ns + BOUND_S * 1e9)]
         for history in histories:
-            fault = self._fault(history, mode, op, questions, decisions, start_ns)
+            fault = fault_of(self.base, history, mode, op, questions, decisions, start_ns)
             if not fault:
                 break
             faults.append(fault)
@@ -354,28 +395,6 @@ class CacheMachine(RuleBasedStateMachine):
             key = (number, head.epoch)
             assert head.rev >= self.seen.get(key, 0), f"C4: process {number} went from {self.seen[key]} back to {head.rev}"
             self.seen[key] = head.rev
-
-    def _fault(self, history: Any, mode: str, op: Any, questions: Any, decisions: Any, start_ns: int) -> str:  # noqa: PLR0917
-        rev = decisions[0].revision
-        if any(decision.revision != rev for decision in decisions):
-            return f"C1: one batch, several revisions {[d.revision for d in decisions]}"
-        found = history.at(rev)
-        if found is None:
-            return f"C1: revision {rev} is not of this history (head {history.newest.rev})"
-        for question, decision in zip(questions, decisions, strict=True):
-            first_us, last_us = self.base.clock.wall_us - (self.clock.ns - start_ns) // 1_000, self.base.clock.wall_us
-            right = self.base.truth.slots(found.rows, question, first_us - 2, last_us + 2)
-            if (decision.allowed, decision.reason) not in right:
-                return f"C1: {question} at {rev}: {decision}, the law says {right}"
-        if op is not None:
-            named = history.at(op[2])
-            if named is not None and named.stamp == op[3] and rev < op[2]:
-                return f"C2: answered at {rev}, the token is of {op[2]}"
-        must_see = start_ns - (0 if mode == "full" or any(q[1] == w.CRITICAL for q in questions) else int(BOUND_S * 1e9))
-        least = max((r.rev for r in history.revisions if r.committed_ns < must_see), default=0)
-        if rev < least:
-            return f"C3: answered at {rev}, {least} was committed before"
-        return ""
 
 
 def small(step: list[Any]) -> list[Any]:
@@ -393,47 +412,47 @@ _SMALLER = {
 }
 
 
+# The five that the design names but the torn table, which takes two threads (`tests/chaos/consistency/test_sync_points.py`), and our
+# own; each with what must happen for it to show.
+GROUNDS = {
+    "no_invalidation": frozenset(),
+    "l2_trusted": frozenset({"redis", "boots"}),
+    "token_ignored": frozenset({"tokens"}),
+    "no_bound": frozenset({"sleeps"}),
+    "expiry_ignored": frozenset({"sleeps"}),
+    "event_moves_t": frozenset({"sleeps"}),
+    "epoch_ignored": frozenset({"losses"}),
+    "stamp_unchecked": frozenset({"losses"}),
+    "stored_unproven": frozenset(),
+    "teams_forgotten": frozenset(),
+    "filter_frozen": frozenset({"filters"}),
+}
+
+
 def machine(name: str = "") -> type[CacheMachine]:
-    return type("Machine", (CacheMachine,), {"mutant": name})
+    return type("Machine", (CacheMachine,), {"mutant": name, "ground": GROUNDS.get(name)})
+
+
+def run(name: str = "", **wanted: Any) -> None:
+    everything = settings(deadline=None, suppress_health_check=list(HealthCheck), stateful_step_count=40)
+    run_state_machine_as_test(machine(name), settings=settings(everything, **wanted))
 
 
 @pytest.mark.timeout(300)
 def test_the_contract_holds_in_every_order_of_events():
-    run_state_machine_as_test(
-        machine(), settings=settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
-    )
+    run(max_examples=60)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+def test_the_contract_holds_in_many_more_orders():
+    run(max_examples=2_000)
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "name",
-    [
-        "no_invalidation",
-        "l2_trusted",
-        "token_ignored",
-        "no_bound",
-        "torn_table",
-        "expiry_ignored",
-        "event_moves_t",
-        "epoch_ignored",
-        "stamp_unchecked",
-        "stored_unproven",
-        "teams_forgotten",
-        "filter_frozen",
-        "promoted_unlooked",
-        "published_early",
-    ],
-)
+@pytest.mark.parametrize("name", GROUNDS)
 def test_a_wrong_cache_breaks_it(name):
-    hunting = settings(
-        max_examples=400,
-        stateful_step_count=40,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[Phase.generate],
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    with pytest.raises(AssertionError, match="C1|C2|C3|C4"):
-        run_state_machine_as_test(machine(name), settings=hunting)
+    with pytest.raises(AssertionError, match=r"C[1-4]: "):
+        run(
+            name, max_examples=400, database=None, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False
+        )
