@@ -102,6 +102,7 @@ def _log(table: Table, event: str, schema: Schema) -> str:
         parts += [_touched(r.touch, _differing(("id", r.column), "come", "gone")) for r in table.renames]
     else:
         parts = [_touched(touch, "come" if event == "i" else "gone") for touch in table.touches]
+        parts += [_touched(r.touch, "come") for r in table.renames if event == "i" and r.touch.joins]
     union = "\n      UNION ALL ".join(parts)
     # Ascending realms: two statements that write several realms must not wait for each other.
     return (

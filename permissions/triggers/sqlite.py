@@ -131,15 +131,15 @@ def _displaced(table: Table, schema: Schema) -> tuple[str, str]:
 def _table(table: Table, schema: Schema) -> Iterator[tuple[str, str]]:
     columns = schema.relevant(table)
     laws = _laws(table, schema)
-    renamed = [_touched(r.touch, "NEW", f'OLD."{r.column}" IS NOT NEW."{r.column}"') for r in table.renames]
-    inserted = [_touched(t, "NEW") for t in table.touches]
+    renamed = [_touched(r.touch, "NEW", f"({_differs(('id', r.column))})") for r in table.renames]
+    inserted = [_touched(t, "NEW") for t in (*table.touches, *(r.touch for r in table.renames if r.touch.joins))]
     deleted = [_touched(t, "OLD") for t in table.touches]
     listed = ", ".join(f'"{c}"' for c in columns)
     if table.name == REALM:
         yield from _realm(schema, columns, inserted, [*deleted, *inserted, *renamed])
     else:
         yield _trigger(f"ps_{table.short}_i", "AFTER INSERT", table.name, "", [*laws, *_log(inserted, schema)])
-        steps = [*laws, *_log([*deleted, *inserted, *renamed], schema)]
+        steps = [*laws, *_log([*deleted, *(_touched(t, "NEW") for t in table.touches), *renamed], schema)]
         yield _trigger(f"ps_{table.short}_u", f"AFTER UPDATE OF {listed}", table.name, _differs(columns), steps)
         yield _trigger(f"ps_{table.short}_d", "AFTER DELETE", table.name, "", _log(deleted, schema))
     yield _displaced(table, schema)

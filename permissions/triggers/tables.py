@@ -34,7 +34,11 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class Rename:
-    """What else an update touches when it changes `column`: objects that carry the row's name in their own snapshot."""
+    """What else an update touches when it changes `column`: objects that carry the row's name in their own snapshot.
+
+    Where other rows find them, an insert touches them too: a row put in the place of another of the same id (REPLACE, or a delete
+    before it in one transaction) gives its name to all that refers to that id.
+    """
 
     column: str
     touch: Touch
@@ -107,6 +111,15 @@ def _holders(column: str) -> Touch:
     )
 
 
+def _below(edges: str, upper: str, lower: str, table: str, name: str) -> Touch:
+    """The model objects at the lower end of edges to the row: what is read of them carries its name, not its id."""
+    joins = (Join(edges, "e", f"e.{upper} = {{x}}.id"), Join(table, "o", f"o.id = e.{lower}"))
+    return Touch("o.realm_id", "'m'", f"o.{name}", joins)
+
+
+_REQUIRES: Final = "permissions_permissionrequirement"
+_INHERITS: Final = "permissions_roleinheritance"
+_HAS_GROUP: Final = "permissions_rolegroup"
 _OF_SUBJECT: Final = (Join(SUBJECT, "s", "s.id = {x}.subject_id"),)
 
 REALM_TABLE: Final = Table(
@@ -120,24 +133,39 @@ REALM_TABLE: Final = Table(
 
 TABLES: Final = (
     REALM_TABLE,
-    Table(PERMISSION, touches=(_own("'m'", "code"),)),
     Table(
-        "permissions_permissionrequirement",
+        PERMISSION,
+        touches=(_own("'m'", "code"),),
+        renames=(Rename("code", _below(_REQUIRES, "required_id", "permission_id", PERMISSION, "code")),),
+    ),
+    Table(
+        _REQUIRES,
         touches=(_through(PERMISSION, "p", "p.id = {x}.permission_id", "code"),),
         cycle=Cycle(
             "requirement_cycle", "a permission cannot require itself, not through others either", "permission_id", "required_id"
         ),
     ),
-    Table(GROUP, touches=(_own("'m'", "name"),)),
+    Table(
+        GROUP,
+        touches=(_own("'m'", "name"),),
+        renames=(Rename("name", _below(_HAS_GROUP, "group_id", "role_id", ROLE, "name")),),
+    ),
     Table("permissions_groupline", touches=(_through(GROUP, "g", "g.id = {x}.group_id", "name"),)),
-    Table(ROLE, touches=(_own("'m'", "name"),), renames=(Rename("name", _holders("role_id")),)),
+    Table(
+        ROLE,
+        touches=(_own("'m'", "name"),),
+        renames=(
+            Rename("name", _holders("role_id")),
+            Rename("name", _below(_INHERITS, "parent_id", "role_id", ROLE, "name")),
+        ),
+    ),
     Table("permissions_roleline", touches=(_through(ROLE, "r", "r.id = {x}.role_id", "name"),)),
     Table(
-        "permissions_roleinheritance",
+        _INHERITS,
         touches=(_through(ROLE, "r", "r.id = {x}.role_id", "name"),),
         cycle=Cycle("role_cycle", "a role cannot inherit from itself, not through others either", "role_id", "parent_id"),
     ),
-    Table("permissions_rolegroup", touches=(_through(ROLE, "r", "r.id = {x}.role_id", "name"),)),
+    Table(_HAS_GROUP, touches=(_through(ROLE, "r", "r.id = {x}.role_id", "name"),)),
     Table(
         SUBJECT,
         touches=(_own(HOLDER.format(s="{x}"), "ref"),),
@@ -190,21 +218,21 @@ LAWS: Final = (
     _edge(
         "requirement_realm",
         "a permission can require only permissions of its own realm",
-        "permissions_permissionrequirement",
+        _REQUIRES,
         parent=(PERMISSION, "required_id"),
         child=(PERMISSION, "permission_id"),
     ),
     _edge(
         "inheritance_realm",
         "a role can inherit only from roles of its own realm",
-        "permissions_roleinheritance",
+        _INHERITS,
         parent=(ROLE, "parent_id"),
         child=(ROLE, "role_id"),
     ),
     _edge(
         "role_group_realm",
         "a role can hold only groups of its own realm",
-        "permissions_rolegroup",
+        _HAS_GROUP,
         parent=(GROUP, "group_id"),
         child=(ROLE, "role_id"),
     ),

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import pytest
+from django.db import models
 
-from permissions.models import ApiKey, Membership, Resource, RoleBinding, Subject
+from permissions.models import (
+    ApiKey,
+    Membership,
+    Permission,
+    PermissionGroup,
+    PermissionRequirement,
+    Resource,
+    Role,
+    RoleBinding,
+    RoleGroup,
+    RoleInheritance,
+    Subject,
+)
 from permissions.writing import SYSTEM, permission_write
+from tests.permissions.triggers.operations import execute, insert_sql
 from tests.permissions.triggers.world import Objects, World, unique
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.usefixtures("db")]
@@ -61,6 +75,57 @@ def test_a_renamed_role_drops_whoever_holds_it(world: World) -> None:
 def test_a_changed_role_that_keeps_its_name_drops_nobody_else(world: World) -> None:
     RoleBinding.objects.create(realm=world.realm, subject=world.bob, role=world.role)
     assert _write(world, world.role, title=unique("title")) == {("m", world.role.name)}
+
+
+def _role(world: World) -> Role:
+    return Role.objects.create(realm=world.realm, name=unique("role"))
+
+
+def _referred_to(world: World) -> list[tuple[models.Model, str, Objects]]:
+    """A role, a group and a code that others refer to: each with the field of its name, and with what reads that name."""
+    role, heir, bob = _role(world), _role(world), world.subject("subject")
+    group = PermissionGroup.objects.create(realm=world.realm, name=unique("group"))
+    code = Permission.objects.create(realm=world.realm, code=unique("doc:p"))
+    requiring = Permission.objects.create(realm=world.realm, code=unique("doc:q"))
+    RoleInheritance.objects.create(role=heir, parent=role)
+    RoleBinding.objects.create(realm=world.realm, subject=bob, role=role)
+    RoleGroup.objects.create(role=heir, group=group)
+    PermissionRequirement.objects.create(permission=requiring, required=code)
+    return [
+        (role, "name", {("m", heir.name), ("s", bob.ref)}),
+        (group, "name", {("m", heir.name)}),
+        (code, "code", {("m", requiring.code)}),
+    ]
+
+
+@pytest.mark.parametrize("number", range(3), ids=["role", "group", "permission"])
+def test_a_renamed_object_logs_whoever_is_read_with_its_name(world: World, number: int) -> None:
+    row, field, referring = _referred_to(world)[number]
+    old, new = getattr(row, field), unique("doc:renamed")
+    assert _write(world, row, **{field: new}) == {("m", old), ("m", new), *referring}
+
+
+@pytest.mark.parametrize("number", range(3), ids=["role", "group", "permission"])
+def test_a_row_that_takes_the_place_of_another_logs_whoever_refers_to_it(world: World, number: int) -> None:
+    """A delete and an insert with the same key: what refers to the key is read with another name from now on."""
+    row, field, referring = _referred_to(world)[number]
+    old, new, before = getattr(row, field), unique("doc:instead"), world.head()
+    setattr(row, field, new)
+    with permission_write(world.realm.name, SYSTEM):
+        execute(f"DELETE FROM {row._meta.db_table} WHERE id = %s", [row.pk])
+        execute(*insert_sql(row, with_key=True))
+    assert world.log_after(before) == {before + 1: {("m", old), ("m", new), *referring}}
+
+
+def test_a_resource_that_takes_the_place_of_another_logs_whoever_holds_a_binding_there(world: World) -> None:
+    node, bob = Resource.objects.create(realm=world.realm, ref=unique("doc:")), world.subject("subject")
+    RoleBinding.objects.create(realm=world.realm, subject=bob, role=world.role, scope=node)
+    old, before = node.ref, world.head()
+    node.ref = unique("doc:instead")
+    with permission_write(world.realm.name, SYSTEM):
+        execute("DELETE FROM permissions_resource WHERE id = %s", [node.pk])
+        execute(*insert_sql(node, with_key=True))
+    assert world.log_after(before) == {before + 1: {("r", old), ("r", node.ref), ("s", bob.ref)}}
 
 
 def test_a_moved_node_logs_itself_and_not_its_subtree(world: World) -> None:
