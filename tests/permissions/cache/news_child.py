@@ -29,6 +29,8 @@ def main(how: str) -> None:
 
     from permissions import pdp, points
     from permissions.cache import catch_up, events, follower, invalidation
+    from resilience import config
+    from resilience.config import Snapshot
 
     moved = threading.Condition()
     reached: dict[int, int] = {}
@@ -75,12 +77,33 @@ def main(how: str) -> None:
             "began_ns": began_ns,
         }
 
+    def drained(received: int) -> dict[str, Any]:
+        """Once so many events have come and been dealt with."""
+        ends_s = time.monotonic() + WAIT_S
+        while time.monotonic() < ends_s:
+            found = status()
+            if found["received"] >= received and not found["queued"]:
+                break
+            time.sleep(0.01)
+        return status()
+
     def listens() -> dict[str, Any]:
         came = listening.wait(WAIT_S)
         listening.clear()
         return {"came": came}
 
-    work: dict[str, Callable[..., Any]] = {"until": until, "status": status, "check": check, "listens": listens}
+    def mode(setting: str) -> dict[str, Any]:
+        config.LIVE.consider(Snapshot(1, 1, {"cache": {"invalidation": setting}}), "test")
+        return status()
+
+    work: dict[str, Callable[..., Any]] = {
+        "until": until,
+        "status": status,
+        "check": check,
+        "mode": mode,
+        "drained": drained,
+        "listens": listens,
+    }
     pdp.check("user:alice", "post:read")
     if how == "poll":
         follower.start()
