@@ -218,3 +218,20 @@ def told_before_commit(put: Put) -> None:
             catch_up.apply_event(event)
 
     put(writing, "_finish", wrong)
+
+
+@mutant
+def layers_reused(put: Put) -> None:
+    """A new history fills the very layers that a reader of the old one still looks into."""
+    from permissions.cache.realm import RealmCache
+
+    def wrong(self: Any, window: Any, make: Any) -> Any:
+        with self.lock:
+            for layer in (self.subjects, self.resources, self.absent_subjects, self.absent_resources):
+                layer.clear()
+            self.window, self.wanted_rev, self.filters = window, 0, None
+            new = make()
+            self.publish(new)
+        return new
+
+    put(RealmCache, "restart", wrong)
