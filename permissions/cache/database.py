@@ -16,8 +16,9 @@ from typing import Any, Final, NoReturn, TypeVar
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from permissions import revisions, selectors
-from permissions.cache import postgresql, sqlite
+from permissions.cache import l2, postgresql, sqlite
 from permissions.cache.reading import Asked, Reading, boot_ns, head_reading
+from permissions.cache.rebuild_lock import rebuild_lock
 from permissions.cache.state import MAX_REVISIONS, Change
 from permissions.engine.reasons import Unavailable
 from permissions.engine.types import ModelFacts
@@ -133,7 +134,16 @@ def read_model(name: str, since: int | None, previous: ModelFacts | None) -> Mod
 
     Without `since`, the tail is the last hour's, so that snapshots of the second layer can be proven.
     """
-    return guarded(lambda: outside(lambda: _read_model(name, since, previous)))
+    if since is not None:
+        return guarded(lambda: outside(lambda: _read_model(name, since, previous)))
+
+    def from_nothing() -> Model:
+        # Of several processes that start together one reads and compiles, the others find it in the second layer; nobody waits
+        # long for that, and nobody depends on it.
+        with rebuild_lock(revisions.head(name).realm_id):
+            return _read_model(name, None, None)
+
+    return guarded(lambda: outside(from_nothing))
 
 
 def _read_model(name: str, since: int | None, previous: ModelFacts | None) -> Model:
@@ -152,7 +162,25 @@ def _read_model(name: str, since: int | None, previous: ModelFacts | None) -> Mo
             if "*" not in kinds:
                 names = {change.object_id for change in tail if change.kind == "m"}
                 return Model(reading, selectors.model_delta(head.realm_id, names, previous) if names else previous)
-        return Model(reading, selectors.model_facts(realm))
+        return Model(reading, _whole_model(realm, reading))
+
+
+def _whole_model(realm: Realm, reading: Reading) -> ModelFacts:
+    """From the second layer, where it proves itself by the changelog; else from its rows, and then it is put there."""
+    layer = l2.second_layer()
+    if not layer.is_up:
+        return selectors.model_facts(realm)
+    head, tail = reading.head, reading.tail or ()
+    found = layer.get_model(head)
+    if found is not None and reading.is_whole:
+        built_rev, stamp, facts = found
+        stamps = {reading.since: reading.since_stamp, head.rev: head.stamp, **{change.rev: change.stamp for change in tail}}
+        changed = any(change.rev > built_rev and change.kind in {"m", "*"} for change in tail)
+        if stamps.get(built_rev) == stamp and not changed:
+            return facts
+    facts = selectors.model_facts(realm)
+    layer.put_model(head, head.rev, head.stamp, facts)
+    return facts
 
 
 def _wall_us() -> int:

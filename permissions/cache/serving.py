@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from permissions.cache import events, follower, warmup
+from permissions.cache import events, follower, l2, warmup
 
 log = logging.getLogger("permissions.cache")
 
@@ -23,3 +23,4 @@ def stop() -> None:
     warmup.cancel()
     follower.stop()
     events.close()
+    l2.reset()
