@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -64,26 +65,26 @@ class TestSampling:
         assert hot_list.top(1)[0][0] == "user:ann"
         assert hot_list.top(1)[0][1] >= 500
 
+    def test_a_sample_that_comes_while_others_are_counted_is_counted_next(self, hot_list: HotList) -> None:
+        hot_list._pending = Interrupted(lambda: hot_list.sample("user:late", OWNER))
+        meet(hot_list, "user:ann", "user:bob")
+        first, second = hot_list.drain().subjects, hot_list.drain().subjects
+        assert {**first, **second} == {"user:ann": 1, "user:bob": 1, "user:late": 1}
+
     def test_no_sample_of_many_threads_is_lost_or_counted_twice(self, clock: FakeClock) -> None:
         hot_list = HotList(clock=clock)
+        each = hot.PENDING // 6  # no more than may wait to be counted
         start = threading.Barrier(6)
 
         def work() -> None:
             start.wait(PATIENCE_S)
-            for number in range(hot.PENDING // 6):
+            for number in range(each):
                 hot_list.sample(f"user:{number % 7}", EDITOR)
 
-        threads = [threading.Thread(target=work) for _ in range(6)]
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)  # threads change in the middle of everything
-        try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        finally:
-            sys.setswitchinterval(interval)
-        assert sum(hot_list.drain().subjects.values()) == hot.PENDING // 6 * 6
+        with ThreadPoolExecutor(6) as pool:
+            for done in [pool.submit(work) for _ in range(6)]:
+                done.result(PATIENCE_S)
+        assert sum(hot_list.drain().subjects.values()) == each * 6
 
     def test_counts_halve_with_the_hour(self, hot_list: HotList, clock: FakeClock) -> None:
         meet(hot_list, *["user:ann"] * 8)
@@ -97,6 +98,28 @@ class TestSampling:
         meet(hot_list, "user:bob", roles=tuple(f"role{n:03}" for n in range(hot.MAX_ROLES + 1)))
         drained = hot_list.drain()
         assert (len(drained.subjects), drained.role_sets) == (2, {})
+
+
+class Interrupted(deque[tuple[str, tuple[str, ...]]]):
+    """In the middle of its first reading another thread comes by."""
+
+    def __init__(self, interrupt: Callable[[], None]) -> None:
+        super().__init__()
+        self._interrupt: Callable[[], None] | None = interrupt
+
+    def _come_by(self) -> None:
+        interrupt, self._interrupt = self._interrupt, None
+        if interrupt is not None:
+            interrupt()
+
+    def popleft(self) -> tuple[str, tuple[str, ...]]:
+        self._come_by()
+        return super().popleft()
+
+    def __iter__(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        found = [*super().__iter__()]
+        self._come_by()
+        return iter(found)
 
 
 class TestWithoutRedis:

@@ -4,70 +4,18 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
-from permissions.cache import follows, prefetch
-from permissions.cache.follows import Follows
+from permissions.cache import prefetch
 from permissions.cache.prefetch import Prefetch
 from permissions.engine.reasons import Unavailable
 from resilience import telemetry
 from resilience.clock import FakeClock
-
-
-class Site:
-    """Sessions that ask, a first layer that holds few, a database that is asked for the rest."""
-
-    def __init__(self, *, size: int = 300, fill_s: float = 0.0, pause_s: float = 0.02) -> None:
-        self.clock = FakeClock()
-        self.resident: OrderedDict[str, None] = OrderedDict()
-        self.size = size
-        self.fill_s = fill_s
-        self.pause_s = pause_s
-        self.batches: list[list[str]] = []
-        self.error: BaseException | None = None
-        self.is_busy = False
-        self.woken = 0
-        self.misses = 0
-        self.prefetch = Prefetch(
-            self.fill, is_resident=self.resident.__contains__, wake=self.wake, is_busy=lambda: self.is_busy, clock=self.clock
-        )
-
-    def wake(self) -> None:
-        self.woken += 1
-
-    def fill(self, refs: list[str]) -> None:
-        self.batches.append(refs)
-        if self.error is not None:
-            raise self.error
-        self.clock.advance(self.fill_s)
-        for ref in refs:
-            self.keep(ref)
-
-    def keep(self, ref: str) -> None:
-        self.resident[ref] = None
-        self.resident.move_to_end(ref)
-        while len(self.resident) > self.size:
-            self.resident.popitem(last=False)
-
-    def ask(self, session: object, ref: str) -> bool:
-        """Whether the first layer had it."""
-        found = ref in self.resident
-        self.prefetch.record(session, ref)
-        if not found:
-            self.misses += 1
-            self.prefetch.missed(ref)
-        self.keep(ref)
-        self.clock.advance(self.pause_s)
-        self.prefetch.run()
-        return found
-
-    @property
-    def loaded(self) -> int:
-        return sum(map(len, self.batches))
+from tests.permissions.cache.prefetch_cast import Site, teach, walks
+from tests.permissions.triggers.threads import PATIENCE_S
 
 
 @pytest.fixture
@@ -80,27 +28,6 @@ def _counts() -> Iterator[None]:
     telemetry.reset()
     yield
     telemetry.reset()
-
-
-def teach(site: Site, *walk: str, times: int = 3) -> None:
-    for visit in range(times):
-        for ref in walk:
-            site.prefetch.record(f"teacher{visit}", ref)
-
-
-def walks(site: Site, number: int, *, flows: int = 200, together: int = 8, seed: int = 1) -> None:
-    """`number` visits of four steps each, `together` at a time, step by step in turn."""
-    drawn = random.Random(seed)
-    live: list[tuple[int, list[str]]] = []
-    begun = 0
-    while begun < number or live:
-        while len(live) < together and begun < number:
-            flow = drawn.randrange(flows)
-            live.append((begun, [f"doc:{flow}:{step}" for step in range(4)]))
-            begun += 1
-        session, steps = drawn.choice(live)
-        site.ask(session, steps.pop(0))
-        live = [(session, steps) for session, steps in live if steps]
 
 
 class TestTraces:
@@ -149,60 +76,6 @@ class TestTraces:
         seen = site.prefetch.snapshot()
         assert seen.is_on
         assert seen.ratio is None or seen.ratio > 0.6
-
-
-class TestPrediction:
-    def test_what_follows_is_predicted_the_nearest_first(self, site: Site) -> None:
-        teach(site, "a", "b", "c", "d", times=30)
-        assert site.prefetch.predict("a")[0] == "b"
-        assert set(site.prefetch.predict("a")) == {"b", "c", "d"}
-        assert site.prefetch.predict("d") == []
-
-    def test_once_is_no_habit(self, site: Site) -> None:
-        teach(site, "a", "b", times=1)
-        assert site.prefetch.predict("a") == []
-
-    def test_what_one_session_asks_does_not_follow_what_another_asked(self, site: Site) -> None:
-        for _ in range(5):
-            site.prefetch.record("ann", "a")
-            site.prefetch.record("bob", "b")
-        assert site.prefetch.predict("a") == []
-
-    def test_the_same_id_again_is_no_step(self, site: Site) -> None:
-        for _ in range(5):
-            site.prefetch.record("ann", "a")
-        assert site.prefetch.predict("a") == []
-
-    def test_at_most_four_follow(self, site: Site) -> None:
-        for after in "bcdefgh":
-            teach(site, "a", after, times=5)
-        assert len(site.prefetch.predict("a")) <= follows.SUCCESSORS
-
-    def test_a_new_habit_takes_the_place_of_an_old_one(self, site: Site) -> None:
-        for old in "bcde":
-            teach(site, "a", old, times=40)
-        for visit in range(200):
-            site.prefetch.record(visit, "a")
-            site.prefetch.record(visit, "z")
-        assert site.prefetch.predict("a")[0] == "z"
-
-    def test_memory_is_bounded_whatever_comes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(follows, "SESSIONS", 50)
-        monkeypatch.setattr(follows, "PAIRS", 400)
-        learnt = Follows()
-        drawn = random.Random(4)
-        for _ in range(20_000):
-            learnt.record(drawn.randrange(1_000), f"doc:{drawn.randrange(500)}")
-            assert learnt.pairs <= 400
-        assert len(learnt._sessions.values()) <= 50
-
-    def test_a_session_may_be_anything_that_can_be_a_key_and_nothing_else(self, site: Site) -> None:
-        for session in ("ann", 7, None, ("ann", 7), object()):
-            site.prefetch.record(session, "a")
-        unhashable: Any = ["ann"]
-        with pytest.raises(TypeError, match="unhashable"):
-            site.prefetch.record(unhashable, "a")
-        site.prefetch.record("ann", "b")  # its lock is free again
 
 
 class TestLoading:
@@ -307,34 +180,56 @@ class TestLoading:
             site.prefetch.run()
         assert site.prefetch.snapshot().outstanding == 0
 
-    def test_threads_that_record_miss_use_and_load_do_not_hurt_each_other(self) -> None:
+    def test_two_threads_that_load_at_the_same_time_load_nothing_twice(self, site: Site) -> None:
+        line = StoppingLine()
+        site.prefetch._waiting = line
+        teach(site, "a", "b", "c")
+        site.prefetch.missed("a")
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(site.prefetch.run)
+            assert line.stopped.wait(PATIENCE_S)  # it has chosen, and not yet taken out of the line
+            second = pool.submit(site.prefetch.run)
+            wait([second], 0.2)  # it may only wait; how long does not matter
+            line.go_on.set()
+            assert first.result(PATIENCE_S) + second.result(PATIENCE_S) == 2
+        assert site.batches == [["b", "c"]]
+
+    def test_threads_that_record_miss_use_and_load_count_every_id_once(self) -> None:
         clock = FakeClock()
         seen: list[str] = []
         prefetcher = Prefetch(seen.extend, clock=clock)
-        errors: list[BaseException] = []
 
         def work(name: int) -> None:
             drawn = random.Random(name)
-            try:
-                for _ in range(2_000):
-                    flow = drawn.randrange(30)
-                    for step in range(3):
-                        prefetcher.record((name, flow), f"doc:{flow}:{step}")
-                    prefetcher.missed(f"doc:{flow}:0")
-                    prefetcher.run()
-                    prefetcher.used(f"doc:{flow}:1")
-                    clock.advance_us(500)
-            except BaseException as error:  # noqa: BLE001 - told to the test's own thread
-                errors.append(error)
+            for _ in range(1_000):
+                flow = drawn.randrange(30)
+                for step in range(3):
+                    prefetcher.record((name, flow), f"doc:{flow}:{step}")
+                prefetcher.missed(f"doc:{flow}:0")
+                prefetcher.run()
+                prefetcher.used(f"doc:{flow}:1")
+                clock.advance_us(500)
 
-        threads = [threading.Thread(target=work, args=(name,)) for name in range(5)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert errors == []
+        with ThreadPoolExecutor(5) as pool:
+            for done in [pool.submit(work, name) for name in range(5)]:
+                done.result(PATIENCE_S)
         shown = prefetcher.snapshot()
         assert shown.useful + shown.wasted + shown.outstanding == len(seen)
+
+
+class StoppingLine(dict[str, None]):
+    """Holds up the first thread that takes something out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopped = threading.Event()
+        self.go_on = threading.Event()
+
+    def __delitem__(self, ref: str) -> None:
+        if not self.stopped.is_set():
+            self.stopped.set()
+            self.go_on.wait(PATIENCE_S)
+        super().__delitem__(ref)
 
 
 def results() -> dict[tuple[str, ...], float]:
