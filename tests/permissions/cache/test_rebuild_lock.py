@@ -19,7 +19,7 @@ from permissions.cache import rebuild_lock as subject
 from permissions.cache.rebuild_lock import rebuild_lock
 from permsite.launcher import Launcher
 from resilience.errors import StorageUnavailable
-from resilience.lock import LockFactory
+from resilience.lock import DistributedLock, LockFactory
 from resilience.redis_client import node_client
 from resilience.storage.base import local_store
 from resilience.storage.failover import FailoverStore
@@ -81,6 +81,36 @@ def test_another_process_waits_a_tenth_of_a_second_and_goes_on_without(store: Re
         assert time.monotonic() - began_s >= subject.WAIT_S * 0.99
     assert other.held
     assert other.release()
+
+
+def test_what_is_left_of_the_tenth_after_waiting_for_a_thread_is_all_that_redis_gets(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    clock = SimpleNamespace(now_s=100.0)
+    monkeypatch.setattr(subject, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
+
+    class Slow:
+        def acquire(self, timeout: float) -> bool:
+            asked.append(timeout)
+            clock.now_s += 0.06
+            return True
+
+        def release(self) -> None:
+            pass
+
+    monkeypatch.setattr(subject, "_lock_of", lambda name: Slow())
+    acquire = DistributedLock.acquire
+
+    def asking(self: DistributedLock, wait_s: float | None = None) -> bool:
+        assert wait_s is not None
+        asked.append(round(wait_s, 6))
+        return acquire(self, wait_s)
+
+    monkeypatch.setattr(DistributedLock, "acquire", asking)
+    with rebuild_lock(7, store=store) as got:
+        assert got
+    assert asked == [0.1, 0.04]
 
 
 def test_one_that_waited_gets_it_when_the_other_is_done(store: RedisStore, valkey_url: str) -> None:
@@ -204,9 +234,8 @@ def test_a_forked_child_is_held_up_by_no_thread_of_its_parent(store: RedisStore)
         child = os.fork()
         if child == 0:
             signal.alarm(int(PATIENCE_S))
-            with rebuild_lock(7, store=MemoryStore()):
-                free = not subject._lock_of("permission_cache.table.7").acquire(blocking=False)
-            os._exit(0 if free else 1)
+            with rebuild_lock(7, store=store) as got:
+                os._exit(0 if got else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
@@ -245,7 +274,7 @@ def test_a_server_that_is_lost_costs_one_wait_and_then_nothing(fate: str) -> Non
 def test_a_holder_that_is_killed_holds_nobody_up_for_longer_than_the_wait(store: RedisStore, valkey_url: str) -> None:
     script = (
         "import sys, signal\n"
-        "from resilience.lock import LockFactory\n"
+        "from resilience.lock import DistributedLock, LockFactory\n"
         "from resilience.storage.redis import RedisStore\n"
         "locks = LockFactory(RedisStore(sys.argv[1], prefix=sys.argv[2]))\n"
         "lock = locks.create('permission_cache.table.7', ttl_s=5, renew=False)\n"

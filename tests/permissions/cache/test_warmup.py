@@ -119,6 +119,13 @@ class TestWhatIsFilled:
         assert resources == {"blog:1"}
         assert (step(progress, "hot_subjects").done, step(progress, "chains").done) == (2, 1)
 
+    def test_what_is_held_on_the_whole_realm_is_no_resource(self) -> None:
+        apply(OFFICE + '  - {subject: "team:writers", allow: ["post:edit"]}\n')
+        forget()
+        hot_ones("user:bob")
+        progress = warmup.run("default")
+        assert (step(progress, "chains").state, step(progress, "chains").total) == ("done", 1)
+
     def test_a_hot_subject_that_is_gone_evicts_nothing_and_is_no_error(self) -> None:
         hot_ones("user:alice", "user:gone")
         progress = warmup.run("default")
@@ -364,6 +371,24 @@ class TestInTheBackground:
             "chains": "cancelled",
             "prefetch": "cancelled",
         }
+
+    def test_cancelled_while_ids_are_read_it_uses_no_half_filter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        load = known_ids.load
+        came, go = threading.Event(), threading.Event()
+
+        def held(number: int, **given: Any) -> Any:
+            came.set()
+            assert go.wait(PATIENCE_S)
+            return load(number, **given)
+
+        monkeypatch.setattr(known_ids, "load", held)
+        progress = warmup.start("default")
+        assert came.wait(PATIENCE_S)
+        progress.cancel()
+        go.set()
+        assert progress.wait(PATIENCE_S)
+        assert step(progress, "filters").state == "cancelled"
+        assert catch_up.cache_of("default").filters is None
 
     def test_a_machine_without_threads_leaves_a_job_that_has_failed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def no_thread(self: threading.Thread) -> None:
