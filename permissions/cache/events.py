@@ -183,6 +183,7 @@ def publish(write: Write) -> None:
             callback(event)
         except Exception as error:  # noqa: BLE001 - a hint that was not taken: the next check asks for the head
             telemetry.internal_error("permission_events", "here", error)
+    telemetry.emit("permission.changed", realm=event.name, revision=event.rev, objects=event.objects)
     if default_url():
         SENDER.put(encode(event))
 

@@ -224,6 +224,15 @@ class TestWhatAWriteTells:
         assert [(event.name, event.objects) for event in told] == [("fresh", None)] * 2
         assert told[0].rev == told[1].prev
 
+    def test_whoever_listens_in_this_process_is_told(self, told: list[Event]) -> None:
+        happened = telemetry.Queue(prefix="permission.changed")
+        with permission_write("default", SYSTEM) as write:
+            bob(write)
+        happened.close()
+        assert [event.attributes for event in happened.drain()] == [
+            {"realm": "default", "revision": write.revision, "objects": (("s", "user:bob"),)}
+        ]
+
     def test_a_listener_that_fails_fails_no_write(self, told: list[Event]) -> None:
         leave = events.on_own(lambda event: 1 / 0)
         with permission_write("default", SYSTEM) as write:
