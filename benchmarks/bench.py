@@ -39,7 +39,7 @@ QUICK = Sizes(
     agreed=60,
     casbin_agreed=5,
     large_subjects=300,
-    million=1_000,
+    million=3_000,
     w2_roles=40,
     cold=10,
     changes=2,
@@ -68,8 +68,9 @@ class Bench:
     @property
     def database(self) -> str:
         if not self._database:
-            self._database = self.site.database("permsite_bench")
-            self._loader = Child("benchmarks.sides.loader:Loader", self.site.environment(self._database)).ready()
+            url = self.site.database("permsite_bench")
+            self._loader = Child("benchmarks.sides.loader:Loader", self.site.environment(url)).ready()
+            self._database = url
         return self._database
 
     def realm(self, name: str, kind: str, **sizes: Any) -> str:
@@ -85,9 +86,10 @@ class Bench:
     def w1_large(self) -> str:
         return self.realm("w1-large", "w1", subjects=self.sizes.large_subjects, checks=0)
 
-    def w2(self) -> str:
-        sizes = {"subjects": self.sizes.million, "checks": 0, "catalogues": self.catalogues, "roles": self.sizes.w2_roles}
-        return self.realm("w2", "w2", **sizes)
+    def w2(self, name: str = "w2", subjects: int = 0) -> str:
+        """All of its subjects, or as many as are named: its model is the same."""
+        counted = subjects or self.sizes.million
+        return self.realm(name, "w2", subjects=counted, checks=0, catalogues=self.catalogues, roles=self.sizes.w2_roles)
 
     def child(self, place: str, redis: str = "", **arguments: Any) -> Child:
         """A side of ours, on the bench's database; `redis` empty: without."""

@@ -99,7 +99,7 @@ def _serve(place: str, calls: BinaryIO, answers: BinaryIO) -> None:
         try:
             if side is None:
                 side = getattr(importlib.import_module(module), name)(**arguments)
-                told = [True, None]
+                told: list[Any] = [True, None]
             else:
                 told = [True, getattr(side, method)(**arguments)]
         except BaseException:  # noqa: BLE001 - told to the parent, which raises it

@@ -14,6 +14,7 @@ import os
 import platform
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> int:
     result: dict[str, Any] = {}
     failed = []
     with site.opened(notes) as servers:
-        bench = Bench(servers, QUICK if options.quick else Sizes(), options.catalogues, missing, options.peers)
+        bench = Bench(servers, sizes_of(options), options.catalogues, missing, options.peers)
         print(head(servers))
         try:
             for name in wanted:
@@ -65,10 +66,17 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
     parser.add_argument("--only", action="append", choices=list(ROWS), help="these rows alone; may be given several times")
     parser.add_argument("--catalogues", default="", metavar="DIR", help="a folder of real role catalogues, for bars 6 and 7")
+    parser.add_argument("--subjects", type=int, metavar="N", help="subjects of W2, where a million are too many for the machine")
     parser.add_argument("--no-peers", dest="peers", action="store_false", help="ours alone: installs nothing")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that every row runs, and says nothing of speed")
     parser.add_argument("--out", default="", metavar="FILE", help="where the JSON goes")
     return parser.parse_args(argv)
+
+
+def sizes_of(options: argparse.Namespace) -> Sizes:
+    if options.quick:
+        return QUICK
+    return replace(Sizes(), million=options.subjects) if options.subjects else Sizes()
 
 
 def now() -> str:

@@ -94,10 +94,10 @@ class ModelBackend(W1Side):
         calls: list[tuple[Callable[[str], bool], str]] = [
             (self.users[subject].has_perm, f"{APP}.{code}") for subject, code in self.questions[:count] if subject in self.users
         ]
-        start = time.perf_counter_ns()
+        start = time.thread_time_ns()
         for has_perm, code in calls:
             has_perm(code)
-        return (time.perf_counter_ns() - start) / len(calls)
+        return (time.thread_time_ns() - start) / len(calls)
 
     def cold_ns(self, first: int, count: int) -> float:
         """Median of a user's first check; reading the user itself is not on the clock."""
@@ -142,10 +142,10 @@ class Guardian(ModelBackend):
     def warm_ns(self, count: int) -> float:
         calls = [(self.users[subject].has_perm, code) for subject, code in self.questions[:count] if subject in self.users]
         realm = self.realm
-        start = time.perf_counter_ns()
+        start = time.thread_time_ns()
         for has_perm, code in calls:
             has_perm(code, realm)
-        return (time.perf_counter_ns() - start) / len(calls)
+        return (time.thread_time_ns() - start) / len(calls)
 
     def ask(self, user: Any, code: str) -> bool:
         return bool(user.has_perm(f"{APP}.{code}", self.realm))

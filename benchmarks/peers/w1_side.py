@@ -38,9 +38,9 @@ class W1Side:
         return [bool(self.check(subject, code)) for subject, code in self.questions[:count]]
 
     def round_ns(self, count: int) -> float:
-        """Nanoseconds a check over the first questions."""
+        """Nanoseconds of this thread a check, over the first questions."""
         questions, check = self.questions[:count], self.check
-        start = time.perf_counter_ns()
+        start = time.thread_time_ns()
         for subject, code in questions:
             check(subject, code)
-        return (time.perf_counter_ns() - start) / len(questions)
+        return (time.thread_time_ns() - start) / len(questions)

@@ -11,7 +11,7 @@ from benchmarks.child import Child
 from benchmarks.measure import Row
 from benchmarks.sides.loader import world
 
-LIMIT_S = 5.0
+LIMIT_S = 20.0  # of a watch, which begins before the write
 
 
 def rows(bench: Bench) -> list[Row]:
@@ -19,18 +19,33 @@ def rows(bench: Bench) -> list[Row]:
     turn = _watched(bench, realm)
     found = _work(bench, realm, turn)
     seen = _visibility(bench, realm, turn)
-    for name, (typical, worst, never) in seen.items():
+    for name, told in seen.items():
+        ratio = (
+            f"typical (bar: 60 ms); worst {told.worst:.0f} ms; last old answer asked for at {told.oldest:.0f} ms (bar: 500 ms)"
+        )
         found.append(
             Row(
                 bar="4",
                 what=f"seen by each of {bench.sizes.workers} workers after the commit, {name}",
-                figure=f"{typical:.1f} ms",
-                ratio=f"typical (bar: 60 ms); worst {worst:.0f} ms (bar: 500 ms)" + (f"; {never} never" if never else ""),
-                met=typical <= 60 and worst <= 500 and not never,
-                value=typical,
+                figure=f"{told.typical:.1f} ms",
+                ratio=ratio + (f"; {told.never} never" if told.never else ""),
+                met=told.typical <= 60 and told.oldest <= 500 and not told.never,
+                value=told.typical,
             )
         )
     return found
+
+
+class Seen(NamedTuple):
+    """Milliseconds after the commit, over all workers and changes. `oldest`: when the last check with the old answer was begun.
+
+    That is what the bound D speaks of: the first new answer may have waited for a core as well.
+    """
+
+    typical: float
+    worst: float
+    oldest: float
+    never: int
 
 
 class Turn(NamedTuple):
@@ -51,20 +66,20 @@ def _watched(bench: Bench, realm: str) -> Turn:
 
 def _work(bench: Bench, realm: str, turn: Turn) -> list[Row]:
     """Without a follower, so that what it takes is this thread's alone."""
+    count = bench.sizes.large_subjects
     with ExitStack() as stack:
-        count = bench.sizes.large_subjects
-        workers = [stack.enter_context(bench.child("worker:Worker", realm=realm, subjects=count, follow=False)) for _ in range(2)]
+        worker = stack.enter_context(bench.child("worker:Worker", realm=realm, subjects=count, follow=False))
         writer = stack.enter_context(bench.child("writer:Writer", realm=realm))
-        filled = _all(workers, "fill")
+        filled = worker.call("fill")
         taken: list[dict[str, float]] = []
         idle: list[dict[str, float]] = []
         for number in range(bench.sizes.changes):
-            idle += _all(workers, "apply")
+            idle.append(worker.call("apply"))
             writer.call("set_line", role=turn.role, code=turn.code, held=number % 2 == 0)
-            taken += [worker.call("apply") for worker in workers]
-        remade = workers[0].call("after_apply", count=min(5_000, count))
-        warm = workers[0].call("after_apply", count=min(5_000, count))
-        masks = workers[1].call("own_masks_ms")
+            taken.append(worker.call("apply"))
+        remade = worker.call("after_apply", count=min(5_000, count))
+        warm = worker.call("after_apply", count=min(5_000, count))
+        masks = worker.call("own_masks_ms")
     cpu = statistics.median(each["cpu_ms"] for each in taken)
     wall = statistics.median(each["wall_ms"] for each in taken)
     nothing = statistics.median(each["cpu_ms"] for each in idle)
@@ -93,13 +108,13 @@ def _work(bench: Bench, realm: str, turn: Turn) -> list[Row]:
         Row(
             bar="4",
             what="filling a process from PostgreSQL",
-            figure=f"{filled[0]['s']:.1f} s",
+            figure=f"{filled['s']:.1f} s",
             ratio=f"{count:,} subjects in batches",
         ),
     ]
 
 
-def _visibility(bench: Bench, realm: str, turn: Turn) -> dict[str, tuple[float, float, int]]:
+def _visibility(bench: Bench, realm: str, turn: Turn) -> dict[str, Seen]:
     redis = bench.site.redis
     with ExitStack() as stack:
         workers = [
@@ -115,9 +130,8 @@ def _visibility(bench: Bench, realm: str, turn: Turn) -> dict[str, tuple[float, 
     return found
 
 
-def _times(bench: Bench, workers: list[Child], writer: Child, turn: Turn) -> tuple[float, float, int]:
-    """Milliseconds over all workers and changes: median, worst; and how many were never seen."""
-    taken, never = [], 0
+def _times(bench: Bench, workers: list[Child], writer: Child, turn: Turn) -> Seen:
+    taken, old, never = [], [], 0
     for number in range(bench.sizes.changes):
         held = number % 2 == 0
         for worker in workers:
@@ -125,13 +139,12 @@ def _times(bench: Bench, workers: list[Child], writer: Child, turn: Turn) -> tup
         committed_ns = writer.call("set_line", role=turn.role, code=turn.code, held=held)["committed_ns"]
         for worker in workers:
             seen = worker.result()
-            if seen["seen_ns"]:
-                taken.append((seen["seen_ns"] - committed_ns) / 1e6)
-            else:
-                never += 1
+            never += not seen["seen_ns"]
+            taken.append((seen["seen_ns"] - committed_ns) / 1e6 if seen["seen_ns"] else LIMIT_S * 1e3)
+            old.append((seen["old_ns"] - committed_ns) / 1e6)
     if bench.sizes.changes % 2:
         writer.call("set_line", role=turn.role, code=turn.code, held=False)
-    return statistics.median(taken), max(taken), never
+    return Seen(statistics.median(taken), max(taken), max(old), never)
 
 
 def _all(workers: list[Child], method: str, **arguments: Any) -> list[Any]:

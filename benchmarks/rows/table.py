@@ -9,7 +9,7 @@ from benchmarks.measure import ROUNDS, Row
 
 
 def rows(bench: Bench) -> list[Row]:
-    realm = bench.w2()
+    realm = bench.w2("w2-model", subjects=1_000)  # a table is compiled from no subject
     made = bench.made[realm]
     code = "bench.extra:line"
     arguments = {"realm": realm, "subject": "user:0", "code": code}
@@ -19,6 +19,7 @@ def rows(bench: Bench) -> list[Row]:
             firsts.append(side.call("first_check"))
             compiled = compiled or side.call("compile_s")
     seconds = statistics.median(first["s"] for first in firsts)
+    own = statistics.median(first["cpu_s"] for first in firsts)
     grown = statistics.median(first["rss_mb"] for first in firsts)
     peak = max(first["peak_mb"] for first in firsts)
     role = made["role"]
@@ -39,7 +40,7 @@ def rows(bench: Bench) -> list[Row]:
             bar="7",
             what=f"role table from nothing: {world}",
             figure=f"{seconds:.2f} s",
-            ratio=f"bar: 5 s; rows read and compiled, {compiled:.2f} s of it the compiler",
+            ratio=f"bar: 5 s; {own:.2f} s of CPU here, {compiled:.2f} s of them the compiler",
             met=seconds <= 5,
             value=seconds,
         ),

@@ -25,7 +25,8 @@ def rows(bench: Bench) -> list[Row]:
         there = {place: stack.enter_context(side) for place, side in others.items() if side is not None}
         found = [agreement(bench, ours, there)]
         before = ours.call("sources")
-        sides = {"bare": lambda: ours.call("bare_ns"), "check": lambda: ours.call("check_ns")}
+        sides: dict[str, Callable[[], float]] = {"bare": lambda: ours.call("bare_ns")}
+        sides |= {"called": lambda: ours.call("bare_call_ns"), "check": lambda: ours.call("check_ns")}
         sides["async"] = lambda: ours.call("async_ns")
         sides["first"] = lambda: ours.call("first_ns", count=sizes.django_checks)
         for place, side in there.items():
@@ -35,7 +36,12 @@ def rows(bench: Bench) -> list[Row]:
         found += _told(taken, {place: side.call("name") for place, side in there.items()}, not_l1(before, after))
         found += [_cold(bench, side) for place, side in there.items() if place.startswith("django")]
     found += [
-        Row(what=PACKAGES[place], figure="not measured", ratio="could not be installed", bar="1")
+        Row(
+            what=PACKAGES[place],
+            figure="not measured",
+            ratio="could not be installed" if bench.with_peers else "left out by --no-peers",
+            bar="1",
+        )
         for place in others
         if place not in there
     ]
@@ -74,10 +80,17 @@ def not_l1(before: dict[str, int], after: dict[str, int]) -> int:
 
 
 def _told(taken: dict[str, float], names: dict[str, str], missed: int) -> list[Row]:
-    bare, check, first = taken["bare"], taken["check"], taken["first"]
+    bare, called, check, first = taken["bare"], taken["called"], taken["check"], taken["first"]
     ratio, met = against(check, bare, "bare", 4)
     found = [
         Row(bar="1", what="bare dict and mask test, W1", figure=told_ns(bare), ratio="1", value=bare),
+        Row(
+            bar="1",
+            what="the same behind a call",
+            figure=told_ns(called),
+            ratio=f"ours {against(check, called, 'it')[0]}",
+            value=called,
+        ),
         Row(
             bar="1",
             what="pdp.check, warm, W1",

@@ -18,6 +18,13 @@ def follow() -> None:
     follower.start()
 
 
+def counts() -> dict[str, int]:
+    """Decisions of this process so far, by the deepest layer that each reached (`l1`, `redis`, `db`, `live`) and by outcome."""
+    from permissions import pdp  # noqa: PLC0415
+
+    return {name: value for name, value in pdp.stats().items() if isinstance(value, int)}
+
+
 def warm_up(realm: str, questions: Iterator[tuple[str, str]], size: int = 1_000) -> None:
     """Brings the subjects into this process's memory, in batches."""
     from benchmarks.loading import chunks  # noqa: PLC0415
