@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -227,6 +228,19 @@ def _publish(write: Write) -> None:
                 telemetry.internal_error("writing", "listener", error)
     for work in write._after:
         work(write)
+
+
+def new_epoch(head: revisions.Head, reason: str) -> None:
+    """Begins another history of the realm, unless it has begun one since `head`: of several processes that ask, one draws.
+
+    What named revisions of the old history must not be taken for those made since. No revision itself.
+    """
+    with permission_write(head.name, SYSTEM, reason) as write:
+        if write.realm.pk != head.realm_id or revisions.epoch_text(write.realm.epoch) != head.epoch:
+            return
+        fresh = uuid.uuid4()
+        Realm.objects.filter(pk=head.realm_id).update(epoch=fresh)
+        write.record("change", "realm", head.name, {"epoch": head.epoch}, {"epoch": fresh.hex})
 
 
 def run_write(

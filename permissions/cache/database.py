@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
@@ -24,7 +23,7 @@ from permissions.engine.reasons import Unavailable
 from permissions.engine.types import ModelFacts
 from permissions.errors import NotFound
 from permissions.models import Realm
-from permissions.writing import SYSTEM, permission_write
+from permissions.writing import new_epoch
 from resilience import registry
 from resilience.circuit_breaker.breaker import CircuitBreaker
 from resilience.errors import CircuitOpen
@@ -255,17 +254,5 @@ def outside(work: Callable[[], T]) -> T:
 
 
 def draw_epoch(head: revisions.Head) -> None:
-    """A new epoch for a realm that has lost commits: what named the lost revisions must not be taken for those made since.
-
-    Only one of several processes draws. A server that cannot write stays as it is: its checks are Unavailable.
-    """
-
-    def draw() -> None:
-        with permission_write(head.name, SYSTEM, "commits of this realm were lost: what was known of them is void") as write:
-            if revisions.epoch_text(write.realm.epoch) != head.epoch:
-                return
-            fresh = uuid.uuid4()
-            Realm.objects.filter(pk=head.realm_id).update(epoch=fresh)
-            write.record("change", "realm", head.name, {"epoch": head.epoch}, {"epoch": fresh.hex})
-
-    guarded(lambda: outside(draw))
+    """A new epoch for a realm that has lost commits. Raises Away; a server that cannot write leaves its checks Unavailable."""
+    guarded(lambda: outside(lambda: new_epoch(head, "commits of this realm were lost: what was known of them is void")))
