@@ -412,15 +412,13 @@ _SMALLER = {
 }
 
 
-# The five that the design names but the torn table, which takes two threads (`tests/chaos/consistency/test_sync_points.py`), and our
-# own; each with what must happen for it to show.
+# Each with what must happen for it to show. Those that take two threads stand in `tests/chaos/consistency/test_sync_points.py`.
 GROUNDS = {
     "no_invalidation": frozenset(),
     "l2_trusted": frozenset({"redis", "boots"}),
     "token_ignored": frozenset({"tokens"}),
     "no_bound": frozenset({"sleeps"}),
     "expiry_ignored": frozenset({"sleeps"}),
-    "event_moves_t": frozenset({"sleeps"}),
     "epoch_ignored": frozenset({"losses"}),
     "stamp_unchecked": frozenset({"losses"}),
     "stored_unproven": frozenset(),

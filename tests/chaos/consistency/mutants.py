@@ -235,3 +235,21 @@ def layers_reused(put: Put) -> None:
         return new
 
     put(RealmCache, "restart", wrong)
+
+
+@mutant
+def event_stamp_unchecked(put: Put) -> None:
+    """News is taken for the next revision by its number alone."""
+    import dataclasses
+
+    from permissions.cache import catch_up
+
+    right = catch_up.apply_event
+
+    def wrong(event: Any) -> bool:
+        cache = catch_up.find(event.name)
+        if cache is not None and cache.state is not None:
+            event = dataclasses.replace(event, prev_stamp=cache.state.head.stamp)
+        return right(event)
+
+    put(catch_up, "apply_event", wrong)

@@ -217,7 +217,53 @@ def old_state_and_reset(scene: Scene) -> None:
         scene.faults.append(f"C1: the State of the history that ended meets a snapshot read at {subject.built_rev} of the next")
 
 
-SCENES = [read_and_store, mark_and_pop, pop_and_publish, table_and_publish, look_up_and_promote, old_state_and_reset]
+def boot_and_token(scene: Scene) -> None:
+    """The first State is being read by one thread; a commit; others ask for what that State cannot have."""
+    stopped, go = threading.Event(), threading.Event()
+
+    def stop(_where: str) -> None:
+        stopped.set()
+        assert go.wait(WAIT_S)
+
+    scene.base.meanwhile = stop
+    scene.beside(lambda: catch_up.boot(catch_up.cache_of(NAME)))
+    assert stopped.wait(WAIT_S)
+    scene.commit(REVOKE)
+    token = scene.token
+    asking = [scene.beside(lambda: scene.ask(op=token)), scene.beside(lambda: scene.ask(OTHER, full=True))]
+    for thread in asking:
+        thread.join(0.1)  # until they wait for the lock; were they later, the scene would show nothing and harm nothing
+    go.set()
+    scene.end()
+    scene.ask()
+
+
+def news_and_age(scene: Scene) -> None:
+    """Late news of one commit, none of the next: that the first was made does not prove that nothing followed."""
+    scene.ask(OTHER)
+    first = scene.commit(REVOKE)
+    scene.commit(["clear", "user:u1"])
+    scene.clock.ns += 400_000_000
+    assert catch_up.apply_event(first)
+    scene.clock.ns += 300_000_000
+    scene.ask(OTHER)
+
+
+def news_of_another_history(scene: Scene) -> None:
+    """Commits are lost on the same epoch; others make the same numbers again; their news fits ours by number alone."""
+    scene.ask()
+    scene.commit(REVOKE)
+    scene.ask(full=True)
+    scene.base.lose(NAME, 1)
+    scene.commit(["bind", "user:u5", "reader", [], [], None, "", None, None, True])
+    event = scene.commit(["bind", "user:u6", "reader", [], [], None, "", None, None, True])
+    catch_up.apply_event(event)
+    scene.ask(op=scene.token)
+    scene.clock.ns += 600_000_000
+    scene.ask()
+
+
+SCENES = [boot_and_token, news_and_age, news_of_another_history, read_and_store, mark_and_pop, pop_and_publish, table_and_publish, look_up_and_promote, old_state_and_reset]
 
 
 @pytest.mark.parametrize("play", SCENES, ids=lambda play: play.__name__)
@@ -235,6 +281,8 @@ def test_the_contract_holds_with_a_thread_stopped_between(scene, play):
         ("torn_table", table_and_publish),
         ("promoted_unlooked", look_up_and_promote),
         ("no_invalidation", mark_and_pop),
+        ("event_moves_t", news_and_age),
+        ("event_stamp_unchecked", news_of_another_history),
         ("layers_reused", old_state_and_reset),
         ("token_ignored", pop_and_publish),
     ],
