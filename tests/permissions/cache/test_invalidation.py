@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from permissions.cache import coalescer as module
-from permissions.cache import events, invalidation
 from permissions.cache.coalescer import GATHER_S, MANY_A_SECOND, MANY_QUEUED, MAX_QUEUED, Coalescer
 from permissions.cache.events import Event
-from resilience import config, params
 from resilience.clock import FakeClock
-from resilience.config import Snapshot
-from resilience.errors import ConfigInvalid
 
 FIRST = Event("ab" * 16, 7, "default", 0, 10, 1, 11, (("s", "user:a"),))
 
@@ -308,45 +302,6 @@ class TestItsThread:
         with os.fdopen(reading, "rb") as pipe:
             assert pipe.read() == b"1"
         os.waitpid(child, 0)
-
-
-@pytest.fixture
-def process(settings: Any) -> Iterator[Callable[..., Process]]:
-    settings.REDIS_URL = ""
-    invalidation.stop()
-    yield Process
-    invalidation.stop()
-
-
-class TestInAProcess:
-    def test_its_own_commits_are_applied_before_anyone_else_hears(self, process: Callable[..., Process]) -> None:
-        mine = process()
-        invalidation.start(mine.apply, mine.pull, list)
-        for callback in events._here:
-            callback(following(0))
-        assert mine.done == ["apply 1"]
-        status = invalidation.status()
-        assert status is not None
-        assert status.received == 0, "nothing is left for the thread"
-
-    def test_started_twice_it_is_one(self, process: Callable[..., Process]) -> None:
-        mine = process()
-        first = invalidation.start(mine.apply, mine.pull, list)
-        assert invalidation.start(mine.apply, mine.pull, list) is first
-        assert len(events._here) == 1
-        invalidation.stop()
-        assert invalidation.status() is None
-        assert not events._here
-
-    def test_the_mode_is_a_live_parameter(self, process: Callable[..., Process]) -> None:
-        assert invalidation.setting() == "auto"
-        config.LIVE.consider(Snapshot(1, 1, {"cache": {"invalidation": "conservative"}}), "test")
-        assert invalidation.setting() == "conservative"
-        for wrong in ("fast", "", None, True, 1, ["auto"]):
-            with pytest.raises(ConfigInvalid, match="invalidation"):
-                params.validate("cache", {"invalidation": wrong})
-        with pytest.raises(ConfigInvalid, match="there is no such parameter"):
-            params.validate("cache", {"mode": "auto"})
 
 
 def test_the_figures_are_those_of_the_design() -> None:
