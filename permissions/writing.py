@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeVar
 
 from django.db import OperationalError, connection, transaction
 
-from permissions import audit, revisions
+from permissions import audit, points, revisions
 from permissions.errors import NotFound
 from permissions.models import Changelog, Realm
 from resilience import telemetry
@@ -140,6 +140,7 @@ def permission_write(
             before = revisions.head_of(locked)
             if made:  # its birth is the change, even if nothing more is written
                 before = replace(before, rev=0)
+            points.reached("write.locked")
             reset = _open.set(write)
             try:
                 yield write
@@ -220,6 +221,7 @@ def _objects(realm_id: int, rev: int) -> tuple[tuple[str, str], ...] | None:
 
 
 def _publish(write: Write) -> None:
+    points.reached("write.committed")
     if write.changed:
         for listener in list(_listeners):
             try:

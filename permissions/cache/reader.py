@@ -232,11 +232,9 @@ def _current(cache: RealmCache, token: Token | None, full: bool) -> tuple[State,
     if not cache.ask_lock.acquire(timeout=ASK_WAIT_S):
         return _graced(cache, token, full, Away("the database does not answer in time", retry_after_s=1.0))
     try:
-        state = cache.state
-        if state is None:
-            state = catch_up.boot(cache)
-        # Another thread may have asked while this one waited. For `full` its answer counts if it asked after we came.
-        elif not (state.known_head_ns >= asked_ns if full or _is_foreign(state, token) else _serves(state, token, boot_ns())):
+        state = cache.state or catch_up.boot(cache)
+        # Another thread may have asked while this one waited, or booted. For `full` its answer counts if it asked after we came.
+        if not (state.known_head_ns >= asked_ns if full or _is_foreign(state, token) else _serves(state, token, boot_ns())):
             state = catch_up.catch_up(cache.name)
     except Away as away:
         return _graced(cache, token, full, away)
