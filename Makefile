@@ -67,7 +67,8 @@ check: $(TEST) ## Style, types, import contracts, migrations, deployment, docs, 
 bench: $(TEST) ## Ratios of speed, measured on this machine
 	$(PY) benchmarks/run.py $(ARGS)
 
-chaos: $(TEST) ## The long proof: kills and freezes of real servers
+chaos: $(TEST) ## The long proof: kills and freezes of real servers (CHAOS_SECONDS=600, then every test marked chaos)
+	$(PY) -m tests.chaos.consistency.long
 	$(PY) -m pytest -m chaos $(T)
 
 certify: $(TEST) ## AuthZEN's certification levels, played against a demo server of its own

@@ -11,7 +11,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,11 +25,13 @@ from permissions.cache.reading import Asked, Facts, Reading, head_reading
 from permissions.cache.realm import STATES
 from permissions.conditions import cel
 from permissions.engine.compile import compile_table
+from permissions.engine.reasons import Unavailable
 from permissions.engine.scopes import build_resource, build_subject
 from permissions.engine.types import ModelFacts
 from permissions.errors import NotFound
 from permissions.revisions import Head, TokenFromFuture
 from tests.chaos.consistency import world as w
+from tests.chaos.consistency.truth import Truth
 
 WALL_US: Final = 1_790_000_000_000_000  # the database's clock when the boot-time clock is at zero
 BOUND_S: Final = 0.5
@@ -65,7 +67,7 @@ class Revision:
 
 @dataclass
 class Realm:
-    """`revisions`: of the present history, in order; the first stands for the beginning. `pruned`: the changelog starts after it."""
+    """`revisions`: of the present history, in order; the first is the beginning. `pruned`: the changelog starts after it."""
 
     realm_id: int
     name: str
@@ -93,7 +95,7 @@ class MemoryDatabase:
         self.clock = clock
         self.draw = draw
         self.realms: dict[str, Realm] = {}
-        self.truth = w.Truth()
+        self.truth = Truth()
         self.is_away = False
         self.meanwhile: Callable[[str], None] | None = None
         self.epochs_drawn = 0
@@ -101,7 +103,9 @@ class MemoryDatabase:
     def add(self, name: str, steps: list[w.Step]) -> None:
         rows = w.Realm(name)
         rows.apply(steps)
-        self.realms[name] = Realm(len(self.realms) + 1, name, self._epoch(), [Revision(1, self._stamp(), rows, [], self.clock.ns)])
+        self.realms[name] = Realm(
+            len(self.realms) + 1, name, self._epoch(), [Revision(1, self._stamp(), rows, [], self.clock.ns)]
+        )
 
     def _epoch(self) -> str:
         return uuid.UUID(int=self.draw.getrandbits(128)).hex
@@ -232,7 +236,7 @@ def touched(before: w.Realm, after: w.Realm) -> list[tuple[str, str]]:
         (before.permissions, after.permissions),
     ):
         for name in {*one, *other}:
-            if one.get(name) != other.get(name):  # type: ignore[attr-defined]
+            if one.get(name) != other.get(name):
                 found.add(("m", name))
     if (before.suspended, before.unknown) != (after.suspended, after.unknown):
         found.add(("m", after.name))
@@ -303,10 +307,8 @@ class Process:
 
     def hear(self, event: Event) -> None:
         if not catch_up.apply_event(event):
-            try:
+            with suppress(NotFound, Unavailable):
                 catch_up.catch_up(event.name)
-            except (NotFound, database.Unavailable):
-                pass
 
 
 def stand_in(put: Callable[[Any, str, Any], object], base: MemoryDatabase, layer: MemoryLayer, clock: VirtualClock) -> None:
@@ -324,8 +326,8 @@ def stand_in(put: Callable[[Any, str, Any], object], base: MemoryDatabase, layer
 def fault_of(  # noqa: PLR0917 - one answer in one history
     base: MemoryDatabase, history: Realm, mode: str, op: Any, questions: Any, decisions: Any, start_ns: int
 ) -> str:
-    """What of the contract the answers break if `history` is the one they speak of; empty: nothing. `op`: (token, epoch, revision,
-    stamp) of the token that was brought."""
+    """What of the contract the answers break if `history` is the one they speak of; empty: nothing. `op`: (token, epoch,
+    revision, stamp) of the token that was brought."""
     rev = decisions[0].revision
     if any(decision.revision != rev for decision in decisions):
         return f"C1: one batch, several revisions {[d.revision for d in decisions]}"

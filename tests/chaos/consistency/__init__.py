@@ -1,1 +1,1 @@
-"""Proof of the consistency contract: servers that are killed, a log of every answer, and a linear replay of what was requested."""
+"""Proof of the consistency contract: servers that are killed, every answer logged, a linear replay of what was requested."""

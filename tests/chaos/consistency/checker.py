@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from tests.chaos.consistency import records
 from tests.chaos.consistency import world as w
+from tests.chaos.consistency.truth import Slot, Truth
 
 CLOCK_US: Final = 5_000  # the wall clock is read by two processes and the database, on one machine
 CAUTION_US: Final = 1_000_000  # the hard limit of a catch-up, so of half its round trip
@@ -202,13 +203,12 @@ def _no_gaps(findings: Findings, realm: str, path: _Path) -> None:
 
 def _nothing_lost(findings: Findings, realm: str, paths: list[_Path], acks: dict[str, int], folder: Path) -> None:
     """Every acknowledged commit is noted in some history (a rolled-back one leaves no note, and asks for none)."""
-    noted = {op for path in paths for op in path.rev_of}
+    missing = acks.keys() - {op for path in paths for op in path.rev_of}
     for log in folder.glob("*.log"):
         for line in records.lines(log):
-            if line[0] == "i" and realm in line[3] and line[2] != "rolled_back" and line[1] in acks and line[1] not in noted:
-                # A style may decide that its request names nobody; then nothing was written, and it says so.
-                if line[2] != "raw":
-                    findings.tell("disorder", f"{realm}: {line[1]} was acknowledged and is not there")
+            # A raw request may name somebody who is not there: then nothing is written.
+            if line[0] == "i" and realm in line[3] and line[2] not in {"rolled_back", "raw"} and line[1] in missing:
+                findings.tell("disorder", f"{realm}: {line[1]} was acknowledged and is not there")
 
 
 def _was_alive(path: _Path, answer: Answer, bound_ns: int) -> bool:
@@ -223,20 +223,22 @@ def _replayed(
     bound_ns = int(w.BOUND_S[realm] * 1e9)
     verdicts: dict[int, dict[int, list[str]]] = {}
     for path in paths:
-        model, truth = w.Realm(realm), w.Truth()
+        replay = _Replay(w.Realm(realm), Truth(), path, bound_ns)
         mine = sorted((answer.rev, number) for number, answer in enumerate(answers) if _was_alive(path, answer, bound_ns))
         place = 0
-        for row in path.rows:
-            while place < len(mine) and mine[place][0] < row.rev:
-                place = _judge(model, truth, path, answers, mine, place, verdicts, bound_ns, realm, row.rev - 1)
-            before = None if row.changed else model.rows()
-            model.apply(row.steps)
-            if before is not None and before != model.rows() and path is paths[-1]:
+        for row in [*path.rows, None]:
+            while place < len(mine) and (row is None or mine[place][0] < row.rev):
+                number = mine[place][1]
+                verdicts.setdefault(number, {})[path.number] = replay.faults_of(answers[number])
+                place += 1
+            if row is None:
+                break
+            before = None if row.changed else replay.model.rows()
+            replay.model.apply(row.steps)
+            if before is not None and before != replay.model.rows() and path is paths[-1]:
                 findings.tell("disorder", f"{realm}: {row.op} at {row.rev} made no revision and should have: {row.steps}")
-        while place < len(mine):
-            place = _judge(model, truth, path, answers, mine, place, verdicts, bound_ns, realm, path.rows[-1].rev)
         if final is not None and path is paths[-1]:
-            _compare(findings, realm, model.rows(), final)
+            _compare(findings, realm, replay.model.rows(), final)
     good = []
     for number, answer in enumerate(answers):
         findings.checks += len(answer.items)
@@ -259,49 +261,46 @@ def _replayed(
     return good
 
 
-def _judge(
-    model: w.Realm,
-    truth: w.Truth,
-    path: _Path,
-    answers: list[Answer],
-    mine: list[tuple[int, int]],
-    place: int,
-    verdicts: dict[int, dict[int, list[str]]],
-    bound_ns: int,
-    realm: str,
-    at_rev: int,
-) -> int:
-    """The answers at the model's present revision (every one below the next row's). Gives the place of the next."""
-    rev, number = mine[place]
-    answer = answers[number]
-    faults: list[str] = []
-    for subject, code, resource, context, allowed, reason, revision, _source, stale in answer.items:
-        if revision != rev:
-            faults.append(f"wrong one batch, two revisions: {rev} and {revision}")
-        question = (subject, code, resource, context)
-        given = (bool(allowed), reason)
-        near = truth.slots(model, question, answer.start_us - CLOCK_US, answer.end_us + CLOCK_US)
-        if given not in near:
-            wide = truth.slots(model, question, answer.start_us - CAUTION_US, answer.end_us + CAUTION_US)
-            if allowed or given not in wide:
-                faults.append(f"wrong {question} at {rev}: {given}, the law says {sorted(near)}")
-        if stale:
-            faults.append("beyond_bound marked stale, and no grace is set")
-    if rev > at_rev:
-        faults.append(f"wrong revision {rev} is above the newest, {at_rev}")
-    if answer.op in path.rev_of and rev < path.rev_of[answer.op]:
-        faults.append(f"broken_tokens answered at {rev}, the token is of {path.rev_of[answer.op]}")
-    # Full mode: everything acknowledged before the question. Else: before it by more than D.
-    least = path.least(answer.start_ns - (0 if answer.mode == "full" or _critical(model, answer) else bound_ns))
-    if rev < least:
-        faults.append(f"beyond_bound answered at {rev}, {least} was acknowledged before")
-    verdicts.setdefault(number, {})[path.number] = faults
-    return place + 1
+@dataclass(slots=True)
+class _Replay:
+    """A realm's rows at one revision after another of one history; an answer is judged while they are at its own."""
 
+    model: w.Realm
+    truth: Truth
+    path: _Path
+    bound_ns: int
 
-def _critical(model: w.Realm, answer: Answer) -> bool:
-    """Whether every state a process may have had knew the code as critical: the one that never changes."""
-    return any(item[1] == w.CRITICAL for item in answer.items)
+    def faults_of(self, answer: Answer) -> list[str]:
+        """Kind and text of each."""
+        faults = []
+        rev, path = answer.rev, self.path
+        for *question, allowed, reason, revision, _source, stale in answer.items:
+            if revision != rev:
+                faults.append(f"wrong one batch, two revisions: {rev} and {revision}")
+            said = self._wrong((question[0], question[1], question[2], question[3]), (bool(allowed), reason), answer)
+            if said:
+                faults.append(said)
+            if stale:
+                faults.append("beyond_bound marked stale, and no grace is set")
+        if rev > path.rows[-1].rev:
+            faults.append(f"wrong revision {rev} is above the newest, {path.rows[-1].rev}")
+        if answer.op in path.rev_of and rev < path.rev_of[answer.op]:
+            faults.append(f"broken_tokens answered at {rev}, the token is of {path.rev_of[answer.op]}")
+        # The one code that is critical from the beginning to the end is asked as if in full mode.
+        is_full = answer.mode == "full" or any(item[1] == w.CRITICAL for item in answer.items)
+        least = path.least(answer.start_ns - (0 if is_full else self.bound_ns))
+        if rev < least:
+            faults.append(f"beyond_bound answered at {rev}, {least} was acknowledged before")
+        return faults
+
+    def _wrong(self, question: tuple[str, str, str | None, int], given: Slot, answer: Answer) -> str:
+        near = self.truth.slots(self.model, question, answer.start_us - CLOCK_US, answer.end_us + CLOCK_US)
+        if given in near:
+            return ""
+        wide = self.truth.slots(self.model, question, answer.start_us - CAUTION_US, answer.end_us + CAUTION_US)
+        if not given[0] and given in wide:
+            return ""
+        return f"wrong {question} at {answer.rev}: {given}, the law says {sorted(near)}"
 
 
 def _never_back(findings: Findings, realm: str, good: list[tuple[Answer, int]]) -> None:

@@ -1,7 +1,7 @@
 """Which transaction comes next: drawn at random, without a look at any row. A transaction is a style and the steps of each realm.
 
-Styles: `service` (permission_write and the use cases), `raw` (SQL inside permission_write), `foreign` (SQL from outside, which the
-triggers' guard locks), `rolled_back`, `savepoint` (its first step is undone), `bulk`.
+Styles: `service` (permission_write and the use cases), `raw` (SQL inside permission_write), `foreign` (SQL from outside, which
+the triggers' guard locks), `rolled_back`, `savepoint` (its first step is undone), `bulk`.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def transaction(draw: random.Random, now_us: int) -> Transaction:
     if kind < 0.30:
         users = draw.sample(w.USERS, 4)
         role, scope = draw.choice(w.ROLES), _scope(draw)
-        steps = [["bind", user, role, [], [], scope, "", None, None, True] for user in users]
+        steps: list[Step] = [["bind", user, role, [], [], scope, "", None, None, True] for user in users]
         if draw.random() < 0.4:
             steps = [["unbind", user, role, scope] for user in users]
         return Transaction("bulk", {realm: steps})

@@ -3,6 +3,7 @@ late or in another order."""
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from typing import Any, Final
@@ -42,7 +43,5 @@ def install(draw: random.Random) -> None:
 def _quietly(publish: Any, *arguments: Any) -> None:
     from resilience.errors import ResilienceError
 
-    try:
+    with contextlib.suppress(ResilienceError):
         publish(*arguments)
-    except ResilienceError:
-        pass

@@ -50,6 +50,7 @@ class Plan:
     full_share: float = 0.03
     no_follower: bool = False
     apart: bool = False  # the first process only writes, the others only read
+    haste: float = 1.0  # faults come so many times as often
 
 
 class Process:
@@ -79,11 +80,14 @@ class Process:
         }
         self.child = spawn(run.folder, self.name, config)
 
-    def end(self) -> str:
-        """Asks, waits; what it said on standard error."""
+    def close(self) -> None:
         assert self.child.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.child.stdin.close()
+
+    def end(self) -> str:
+        """Asks, waits; what was wrong with its end."""
+        self.close()
         try:
             self.child.wait(40)
         except subprocess.TimeoutExpired:
@@ -240,7 +244,7 @@ class Run:
         def play(name: str) -> None:
             fault = faults.FAULTS[name]
             draw = random.Random(f"{self.plan.seed}/{name}")
-            while not self.ended.wait(fault.every_s * draw.uniform(0.5, 1.5)):
+            while not self.ended.wait(fault.every_s * draw.uniform(0.5, 1.5) / self.plan.haste):
                 try:
                     fault.act(self, draw)
                     self.kills[name] += 1
@@ -270,5 +274,6 @@ class Run:
             process = self.processes[number]
             process.child.send_signal(signal.SIGKILL)
             process.child.wait()
+            process.close()
             life = int(process.name.partition("x")[2]) + 1
             self.processes[number] = Process(self, number, life)

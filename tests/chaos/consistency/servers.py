@@ -1,4 +1,4 @@
-"""Servers of the harness's own, to kill, freeze, restart and put back: PostgreSQL with copies of its data, Valkey with an old dump."""
+"""Servers of the harness's own, to kill, freeze, restart and put back: PostgreSQL with a copy of its data, Valkey with a dump."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Postgres:
         self.server: Server = launcher.postgres()
         assert self.server.folder is not None
         self.folder: Path = self.server.folder
-        self.argv: list[str] = list(self.server.processes[0].args)[GUARD_ARGUMENTS:]  # type: ignore[arg-type]
+        self.argv = [str(part) for part in self.server.processes[0].args[GUARD_ARGUMENTS:]]  # type: ignore[index]
         self.private = self.folder / "private"
         self.private.mkdir(mode=0o700)
         self.user = "nobody" if os.geteuid() == 0 else None

@@ -28,7 +28,7 @@ def final(admin: psycopg.Connection[Any]) -> dict[str, dict[str, Any]]:
 
 def _final(admin: psycopg.Connection[Any], name: str) -> dict[str, Any]:
     def rows(sql: str) -> list[Any]:
-        return admin.execute(sql, [name]).fetchall()  # type: ignore[arg-type]
+        return admin.execute(sql, [name]).fetchall()
 
     of = "FROM permissions_{0} x JOIN permissions_realm m ON m.id = x.realm_id AND m.name = %s"
     ((suspended, unknown),) = rows("SELECT suspended, unknown_subjects FROM permissions_realm WHERE name = %s")

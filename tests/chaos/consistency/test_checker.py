@@ -34,7 +34,9 @@ class Story:
         self.log.now("i", op, "service", {"alpha": [step]})
         self.log.now("w", op, int(at_ms * MS), "")
 
-    def answer(self, at_ms: float, rev: int, given: tuple[int, str], *, mode: str = "bounded", op: str = "", log: Any = None) -> None:
+    def answer(
+        self, at_ms: float, rev: int, given: tuple[int, str], *, mode: str = "bounded", op: str = "", log: Any = None
+    ) -> None:
         start, wall = int(at_ms * MS), WALL_US + int(at_ms * 1000)
         item = ["user:u0", "doc:read", None, 0, *given, rev, "l1", 0]
         (log or self.log).now("a", start, start + MS // 10, wall, wall + 100, "alpha", mode, op, [item])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from permissions import pdp, points
-from permissions.cache import catch_up, realm
+from permissions.cache import catch_up
 from permissions.cache.realm import STATES
 from permissions.engine.reasons import Unavailable
 from permissions.revisions import mint
@@ -23,7 +23,7 @@ from tests.properties.cache_world import MemoryDatabase, MemoryLayer, VirtualClo
 NAME = "alpha"
 ALICE = ("user:u0", "doc:edit", "box:0", 0)
 OTHER = ("user:u1", "doc:read", None, 0)
-GRANT = ["bind", "user:u0", "editor", [], [], None, "", None, None, True]
+GRANT: list[Any] = ["bind", "user:u0", "editor", [], [], None, "", None, None, True]
 REVOKE = ["unbind", "user:u0", "editor", None]
 EDITORS_EDIT = ["role", "editor", [["allow", "doc:edit", ""], ["allow", "doc:read", ""]], ["reader"], [], None, None]
 EDITORS_READ = ["role", "editor", [], ["reader"], [], None, None]
@@ -166,7 +166,7 @@ def pop_and_publish(scene: Scene) -> None:
 
 
 def table_and_publish(scene: Scene) -> None:
-    """A role loses what it gave, then somebody is given the role: with the older table the newer subject may, which never was so."""
+    """A role loses what it gave, then somebody gets the role: with the older table the newer subject may, which never was so."""
     scene.ask(OTHER)
     for point in ("apply.marked", "apply.popped", "apply.published"):
         scene.commit(EDITORS_EDIT)
@@ -263,7 +263,17 @@ def news_of_another_history(scene: Scene) -> None:
     scene.ask()
 
 
-SCENES = [boot_and_token, news_and_age, news_of_another_history, read_and_store, mark_and_pop, pop_and_publish, table_and_publish, look_up_and_promote, old_state_and_reset]
+SCENES = [
+    boot_and_token,
+    news_and_age,
+    news_of_another_history,
+    read_and_store,
+    mark_and_pop,
+    pop_and_publish,
+    table_and_publish,
+    look_up_and_promote,
+    old_state_and_reset,
+]
 
 
 @pytest.mark.parametrize("play", SCENES, ids=lambda play: play.__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -29,7 +30,7 @@ class Beside:
     """Work in a thread with a connection of its own; `result` waits for it."""
 
     def __init__(self, work: Callable[[], object]) -> None:
-        self._found: list[object] = []
+        self._found: list[Any] = []
         self._errors: list[BaseException] = []
         self._thread = threading.Thread(target=self._run, args=(work,))
         self._thread.start()
@@ -46,7 +47,7 @@ class Beside:
     def is_over(self) -> bool:
         return not self._thread.is_alive()
 
-    def result(self) -> object:
+    def result(self) -> Any:
         self._thread.join(WAIT_S)
         assert self.is_over
         if self._errors:
@@ -104,5 +105,5 @@ def test_a_check_beside_an_open_write_sees_nothing_of_it(realm):
         assert pdp.check(*QUESTION), "in the transaction itself it is asked live"
         other = Beside(lambda: pdp.check(*QUESTION, full=True)).result()
         assert not other
-        assert other.revision == held.revision  # type: ignore[attr-defined]
+        assert other.revision == held.revision
     assert pdp.check(*QUESTION)

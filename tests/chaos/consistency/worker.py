@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+Question = tuple[str, str, str | None, int]
+
 
 def prepare(config: dict[str, Any]) -> None:
     """Environment before Django: its settings are read once."""
@@ -83,7 +85,7 @@ class Worker:
 
     # Readers.
 
-    def _question(self, draw: random.Random) -> tuple[str, str, str | None, int]:
+    def _question(self, draw: random.Random) -> Question:
         from tests.chaos.consistency import world as w
 
         kind = draw.random()
@@ -98,7 +100,7 @@ class Worker:
         code = draw.choice(w.CODES[:3]) if draw.random() < 0.85 else draw.choice(w.CODES)
         return subject, code, resource, draw.choice((1, 2)) if draw.random() < 0.1 else 0
 
-    def _request(self, draw: random.Random) -> tuple[str, str, list[tuple[str, str, str | None, int]], str, str | None]:
+    def _request(self, draw: random.Random) -> tuple[str, str, list[Question], str, str | None]:
         from tests.chaos.consistency import world as w
 
         realm = draw.choice(w.REALMS)
@@ -122,9 +124,7 @@ class Worker:
             # Between bursts the others get the processor; some wait so long that the State is older than the bound.
             time.sleep(pause_s * draw.choice((1, 1, 2, 4)) if draw.random() > 0.002 else draw.uniform(0.3, 0.8))
 
-    def ask(
-        self, log: Any, realm: str, mode: str, questions: list[tuple[str, str, str | None, int]], op: str, token: str | None
-    ) -> None:
+    def ask(self, log: Any, realm: str, mode: str, questions: list[Question], op: str, token: str | None) -> None:  # noqa: PLR0917 - a request
         from permissions import pdp
         from tests.chaos.consistency.records import boot_ns, wall_us
 
@@ -145,7 +145,9 @@ class Worker:
             return
         self._log(log, (started_ns, boot_ns(), started_us, wall_us()), realm, mode, op, questions, decisions)
 
-    def _log(self, log: Any, times: tuple[int, ...], realm: str, mode: str, op: str, questions: Any, decisions: Any) -> None:
+    def _log(  # noqa: PLR0917 - an answer
+        self, log: Any, times: tuple[int, ...], realm: str, mode: str, op: str, questions: Any, decisions: Any
+    ) -> None:
         items = [
             [*question, int(d.allowed), d.reason, d.revision, d.source, int(d.stale)]
             for question, d in zip(questions, decisions, strict=True)
@@ -193,7 +195,7 @@ class Worker:
             log.now("i", op, wanted.style, wanted.steps)
             try:
                 token = writing.perform(op, wanted)
-            except Exception as error:  # what came of it, the noted rows tell
+            except Exception as error:  # noqa: BLE001 - what came of it, the noted rows tell
                 log.now("x", op, type(error).__name__, str(error)[:200])
                 connection.close()
                 self.stopped.wait(0.02)
@@ -210,7 +212,7 @@ class Worker:
             self.stopped.wait(self.config["write_pause_s"] * draw.uniform(0.2, 2.0))
 
 
-def _item(question: tuple[str, str, str | None, int]) -> dict[str, Any]:
+def _item(question: Question) -> dict[str, Any]:
     subject, code, resource, context = question
     item: dict[str, Any] = {"subject": subject, "permission": code, "resource": resource}
     return item if context == 0 else {**item, "context": {"mfa": context == 1}}

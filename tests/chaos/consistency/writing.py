@@ -4,6 +4,7 @@ and which revision it became. So the history of requests is as durable as the ro
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 from typing import Any, Final
@@ -106,7 +107,8 @@ def _undone(write: Write, steps: list[Step]) -> None:
 def _note(op_id: str, realm: str, style: str, steps: list[Step]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO chaos_op SELECT %s, name, rev, stamp, coalesce(current_setting('ps.r' || id, true) = rev::text, false), %s, %s FROM permissions_realm WHERE name = %s",
+            "INSERT INTO chaos_op SELECT %s, name, rev, stamp, coalesce(current_setting('ps.r' || id, true) = rev::text, false),"
+            " %s, %s FROM permissions_realm WHERE name = %s",
             [op_id, style, json.dumps(steps), realm],
         )
 
@@ -166,14 +168,13 @@ def _member(write: Write, team: str, member: str, start: int | None, end: int | 
 
 
 def _unmember(write: Write, team: str, member: str) -> None:
-    try:
+    # Not there: the request stands all the same. If the model has the edge, the final rows or an answer will tell.
+    with contextlib.suppress(NotFound):
         teams.member_remove(actor=SYSTEM, realm=write.realm, team=team, member=member)
-    except NotFound:
-        # The request stands all the same: if the model has the edge, the final rows or an answer will tell.
-        pass
 
 
-def _role(write: Write, name: str, lines: Any, inherits: Any, groups: Any, start: int | None, end: int | None) -> None:
+def _role(write: Write, name: str, *rest: Any) -> None:
+    lines, inherits, groups, start, end = rest
     spec = RoleSpec(
         name,
         inherits=tuple(inherits),
@@ -298,7 +299,8 @@ def _raw_unbind(realm_id: int, subject: str, role: str | None, scope: str | None
 
 def _raw_clear(realm_id: int, subject: str) -> None:
     _sql(
-        "DELETE FROM permissions_rolebinding WHERE subject_id IN (SELECT id FROM permissions_subject WHERE realm_id = %s AND ref = %s)",
+        "DELETE FROM permissions_rolebinding WHERE subject_id IN"
+        " (SELECT id FROM permissions_subject WHERE realm_id = %s AND ref = %s)",
         *(realm_id, subject),
     )
 
@@ -306,7 +308,8 @@ def _raw_clear(realm_id: int, subject: str) -> None:
 def _raw_member(realm_id: int, team: str, member: str, start: int | None, end: int | None) -> None:
     _sql(
         "INSERT INTO permissions_membership (team_id, member_id, valid_from, valid_until) SELECT t.id, m.id, %s, %s"
-        " FROM permissions_subject t, permissions_subject m WHERE t.realm_id = %s AND m.realm_id = %s AND t.ref = %s AND m.ref = %s"
+        " FROM permissions_subject t, permissions_subject m"
+        " WHERE t.realm_id = %s AND m.realm_id = %s AND t.ref = %s AND m.ref = %s"
         " ON CONFLICT (team_id, member_id) DO UPDATE SET valid_from = excluded.valid_from, valid_until = excluded.valid_until",
         *(instant(start), instant(end), realm_id, realm_id, team, member),
     )
@@ -341,6 +344,7 @@ def _foreign(realm: str, step: Step) -> None:
         return
     ref, locked = arguments
     _sql(
-        "UPDATE permissions_subject s SET locked = %s FROM permissions_realm r WHERE r.id = s.realm_id AND r.name = %s AND s.ref = %s",
+        "UPDATE permissions_subject s SET locked = %s FROM permissions_realm r"
+        " WHERE r.id = s.realm_id AND r.name = %s AND s.ref = %s",
         *(locked, realm, ref),
     )
