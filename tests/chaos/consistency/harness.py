@@ -233,11 +233,13 @@ class Run:
         return any(process.child.poll() is not None for process in self.processes)
 
     def _said(self) -> list[str]:
-        return [
-            f"{path.stem} said: {text[-1500:]}"
-            for path in sorted(self.folder.glob("*.stderr"))
-            if "Traceback" in (text := path.read_text(encoding="utf-8", errors="replace"))
-        ]
+        """What nobody caught. A logged fault is one JSON line, and no end of a process."""
+        found = []
+        for path in sorted(self.folder.glob("*.stderr")):
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            if any(line.startswith(("Traceback", "Exception in")) for line in lines):
+                found.append(f"{path.stem} said: " + "\n".join(line for line in lines if not line.startswith("{"))[-1500:])
+        return found
 
     @contextlib.contextmanager
     def _faults(self, broken: list[str]) -> Iterator[None]:

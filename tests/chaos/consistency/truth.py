@@ -1,4 +1,4 @@
-"""What the law says on the model's present rows: `tests.reference`, the law written a second time, over facts made from the model."""
+"""What the law says on the model's present rows: `tests.reference`, the law written a second time, over facts of the model."""
 
 from __future__ import annotations
 
