@@ -6,7 +6,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 from django.db import connection
@@ -158,17 +158,14 @@ def _roles(realm_id: int, names: Collection[str] | None) -> Iterator[RoleFact]:
     inherits = _texts(_below(RoleInheritance, "role", realm_id, rows, names), "role", "parent__name")
     groups = _texts(_below(RoleGroup, "role", realm_id, rows, names), "role", "group__name")
     # The lines of a catalogue repeat: one object for all that are equal takes a third of the memory.
-    known: dict[tuple[str, str, str], RoleLineFact] = {}
+    known: dict[RoleLineFact, RoleLineFact] = {}
     lines: dict[int, list[RoleLineFact]] = defaultdict(list)
     below = _below(RoleLine, "role", realm_id, rows, names)
     for key, effect, pattern, condition in below.values_list("role_id", "effect", "pattern", "condition"):
-        line = known.get((effect, pattern, condition))
-        if line is None:
-            line = known[effect, pattern, condition] = RoleLineFact(effect, pattern, condition)
-        lines[key].append(line)
-    in_order = attrgetter("pattern", "effect", "condition")
+        line = RoleLineFact(effect, pattern, condition)
+        lines[key].append(known.setdefault(line, line))
     for key, name, start, end, obligations in rows:
-        own = tuple(sorted(lines.get(key, ()), key=in_order))
+        own = tuple(sorted(lines.get(key, ())))
         yield RoleFact(name, inherits.get(key, ()), groups.get(key, ()), own, to_us(start), to_us(end), tuple(obligations))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 REALM: Final = ""
 
@@ -70,9 +70,11 @@ class GroupFact:
     patterns: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RoleLineFact:
-    """One line of a role. `condition` is empty for an unconditional line; an `exclude` line never has one."""
+class RoleLineFact(NamedTuple):
+    """One line of a role. `condition` is empty for an unconditional line; an `exclude` line never has one.
+
+    A tuple, because a realm has a quarter of a million: it is made in a quarter of a dataclass's time, and compares in a fifth.
+    """
 
     effect: Literal["allow", "exclude", "deny"]
     pattern: str
