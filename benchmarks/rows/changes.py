@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from benchmarks.bench import Bench
 from benchmarks.child import Child
-from benchmarks.measure import Row
+from benchmarks.measure import ROUNDS, Row
 from benchmarks.sides.loader import world
 
+WITH_REDIS = "with Redis"
 LIMIT_S = 20.0  # of a watch, which begins before the write
 
 
@@ -20,16 +21,16 @@ def rows(bench: Bench) -> list[Row]:
     found = _work(bench, realm, turn)
     seen = _visibility(bench, realm, turn)
     for name, told in seen.items():
-        ratio = (
-            f"typical (bar: 60 ms); worst {told.worst:.0f} ms; last old answer asked for at {told.oldest:.0f} ms (bar: 500 ms)"
-        )
+        # Without events news comes with the poll, so there the bound alone is promised.
+        typical = "typical (bar: 60 ms)" if name == WITH_REDIS else "typical, by the poll"
+        ratio = f"{typical}; worst {told.worst:.0f} ms; last old answer asked for at {told.oldest:.0f} ms (bar: 500 ms)"
         found.append(
             Row(
                 bar="4",
                 what=f"seen by each of {bench.sizes.workers} workers after the commit, {name}",
                 figure=f"{told.typical:.1f} ms",
                 ratio=ratio + (f"; {told.never} never" if told.never else ""),
-                met=told.typical <= 60 and told.oldest <= 500 and not told.never,
+                met=(told.typical <= 60 or name != WITH_REDIS) and told.oldest <= 500 and not told.never,
                 value=told.typical,
             )
         )
@@ -79,7 +80,8 @@ def _work(bench: Bench, realm: str, turn: Turn) -> list[Row]:
             taken.append(worker.call("apply"))
         remade = worker.call("after_apply", count=min(5_000, count))
         warm = worker.call("after_apply", count=min(5_000, count))
-        masks = worker.call("own_masks_ms")
+        masks = statistics.median(worker.call("own_masks_ms") for _ in range(ROUNDS))
+        compiled = statistics.median(worker.call("recompile_ms", role=turn.role, code=turn.code) for _ in range(ROUNDS))
     cpu = statistics.median(each["cpu_ms"] for each in taken)
     wall = statistics.median(each["wall_ms"] for each in taken)
     nothing = statistics.median(each["cpu_ms"] for each in idle)
@@ -100,10 +102,10 @@ def _work(bench: Bench, realm: str, turn: Turn) -> list[Row]:
         ),
         Row(
             bar="4",
-            what=f"own masks of {count:,} subjects made again instead",
-            figure=f"{masks:.0f} ms",
-            ratio=f"applied {masks / cpu:.0f}x faster (bar: 25x)",
-            met=masks / cpu >= 25,
+            what="of it, the table made from the one before",
+            figure=f"{compiled:.2f} ms",
+            ratio=f"1/{masks / compiled:.0f} of {count:,} own masks made again, {masks:.0f} ms (bar: 1/25)",
+            met=masks / compiled >= 25,
         ),
         Row(
             bar="4",
@@ -124,7 +126,7 @@ def _visibility(bench: Bench, realm: str, turn: Turn) -> dict[str, Seen]:
         writer = stack.enter_context(bench.child("writer:Writer", redis=redis, realm=realm))
         writer.call("set_line", role=turn.role, code=turn.code, held=False)
         _all(workers, "fill")
-        found = {"with Redis": _times(bench, workers, writer, turn)}
+        found = {WITH_REDIS: _times(bench, workers, writer, turn)}
         bench.site.end_redis()
         found["Redis dead"] = _times(bench, workers, writer, turn)
     return found

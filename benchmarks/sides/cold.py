@@ -33,25 +33,14 @@ class Cold:
         self.sql: Any = ""
         self.parameters: Any = None
         self.last = ""
-        self.raw = self._connection()
-
-    @staticmethod
-    def _connection() -> Any:
-        import psycopg  # noqa: PLC0415
-        from django.db import connection  # noqa: PLC0415
-
-        wanted = {
-            name: value
-            for name, value in connection.get_connection_params().items()
-            if name not in {"cursor_factory", "context", "prepare_threshold"}
-        }
-        return psycopg.connect(**wanted, autocommit=True, options="-c jit=off")
+        self.raw: Any = None
 
     def statements(self, count: int) -> dict[str, Any]:
         """How many statements each of `count` first checks sent from its own thread, and where they were answered from."""
         from permissions import pdp  # noqa: PLC0415
 
         numbers, sources = [], set()
+        session: dict[str, Any] = {}
         for place in range(count):
             subject = ref(next(self.fresh))
             with _noted() as sent:
@@ -61,6 +50,11 @@ class Cold:
             if sent:
                 self.sql, self.parameters = sent[-1]
                 self.last = subject
+                session = sent.session
+        # A session of the same settings (how plans are made is one of them), used by nobody else.
+        import psycopg  # noqa: PLC0415
+
+        self.raw = psycopg.connect(**session, autocommit=True)
         return {"fewest": min(numbers), "most": max(numbers), "sources": sorted(sources)}
 
     def check_ns(self, count: int) -> float:
@@ -150,6 +144,7 @@ class _Sent(list[tuple[Any, Any]]):
     def __init__(self) -> None:
         super().__init__()
         self.spent_ns: list[int] = []
+        self.session: dict[str, Any] = {}
 
 
 @contextmanager
@@ -167,6 +162,7 @@ def _noted(*, timed: bool = False) -> Iterator[_Sent]:
         sent.spent_ns.append(time.perf_counter_ns() - start)
         if not timed:
             sent.append((query, params))
+            sent.session = self.connection.info.get_parameters()
         return answer
 
     psycopg.Cursor.execute = execute  # type: ignore[method-assign]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import replace
 from typing import Any
 
 from benchmarks import sides
@@ -62,6 +63,23 @@ class Worker:
         for number in range(count):
             check(ref(number), code, realm=realm)
         return (time.thread_time_ns() - start) / count / 1e3
+
+    def recompile_ms(self, role: str, code: str) -> float:
+        """The table with one line more in a role, made from the table before; the rows are there."""
+        from permissions.cache import catch_up  # noqa: PLC0415
+        from permissions.conditions import cel  # noqa: PLC0415
+        from permissions.engine.compile import compile_table  # noqa: PLC0415
+        from permissions.engine.types import RoleLineFact  # noqa: PLC0415
+
+        cache = catch_up.find(self.realm)
+        assert cache is not None and cache.state is not None
+        table = cache.state.table
+        more = (RoleLineFact("allow", code),)
+        roles = tuple(replace(fact, lines=fact.lines + more) if fact.name == role else fact for fact in table.model.roles)
+        model = replace(table.model, roles=roles)
+        start = time.thread_time()
+        compile_table(model, cel.language(), table)
+        return (time.thread_time() - start) * 1e3
 
     def own_masks_ms(self) -> float:
         """The other way of keeping subjects: a mask each, all of them made again when a role changes."""
