@@ -38,7 +38,7 @@ def main() -> int:
         seconds=told.seconds,
         redis=told.redis,
         faults=named - frozenset(told.without),
-        event_faults=True,
+        inner_faults=True,
         mutant=told.mutant,
         seed=told.seed,
     )

@@ -40,7 +40,7 @@ class Plan:
     tasks: int = 0
     redis: str = "alone"
     faults: frozenset[str] = frozenset()
-    event_faults: bool = False
+    inner_faults: bool = False
     forks: bool = False
     mutant: str = ""
     seed: int = 0
@@ -68,7 +68,8 @@ class Process:
             "writers": 0 if plan.apart and number > 0 else plan.writers,
             "tasks": plan.tasks,
             "mutant": plan.mutant,
-            "event_faults": plan.event_faults,
+            "inner_faults": plan.inner_faults,
+            "small_memory": number % 2 == 1,
             "forks": plan.forks and number == 0,
             "seed": f"{plan.seed}/{self.name}",
             "pause_s": plan.pause_s,

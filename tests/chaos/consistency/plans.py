@@ -8,7 +8,7 @@ from typing import Final
 from tests.chaos.consistency import faults
 from tests.chaos.consistency.harness import Plan
 
-EVERYTHING: Final = Plan(faults=faults.EVERYTHING, event_faults=True, forks=True, tasks=2)
+EVERYTHING: Final = Plan(faults=faults.EVERYTHING, inner_faults=True, forks=True, tasks=2)
 SHORT: Final = dataclasses.replace(EVERYTHING, seconds=10, haste=3)
 
 # Beside the run with every fault on. Redis that is not there is no fault of these: freezing and killing processes is.

@@ -119,10 +119,26 @@ class Worker:
     def read(self, who: str, log: Any, draw: random.Random) -> None:
         pause_s = self.config["pause_s"]
         while not self.stopped.is_set():
+            if draw.random() < 0.01:
+                self._read_in_transaction(log, draw)
             for _ in range(draw.choice((1, 1, 4, 12))):
                 self.ask(log, *self._request(draw))
             # Between bursts the others get the processor; some wait so long that the State is older than the bound.
             time.sleep(pause_s * draw.choice((1, 1, 2, 4)) if draw.random() > 0.002 else draw.uniform(0.3, 0.8))
+
+    def _read_in_transaction(self, log: Any, draw: random.Random) -> None:
+        """The caller has a transaction open and has read in it: what it sees there may be old, what it is told may not."""
+        from django.db import DatabaseError, InterfaceError, connection, transaction
+
+        try:
+            with transaction.atomic():
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT count(*) FROM permissions_subject")
+                for _ in range(3):
+                    self.ask(log, *self._request(draw))
+                    time.sleep(0.01)
+        except (DatabaseError, InterfaceError):
+            connection.close()
 
     def ask(self, log: Any, realm: str, mode: str, questions: list[Question], op: str, token: str | None) -> None:  # noqa: PLR0917 - a request
         from permissions import pdp
@@ -221,7 +237,7 @@ def _item(question: Question) -> dict[str, Any]:
 def main(path: str) -> None:
     config = json.loads(Path(path).read_text(encoding="utf-8"))
     prepare(config)
-    from tests.chaos.consistency import event_faults, mutants
+    from tests.chaos.consistency import inner_faults, mutants
 
     if config["seeds"]:
         from django.core.management import call_command
@@ -232,8 +248,11 @@ def main(path: str) -> None:
         writing.seed()
         return
     mutants.apply(config["mutant"])
-    if config["event_faults"]:
-        event_faults.install(random.Random(config["seed"]))
+    if config["inner_faults"]:
+        inner_faults.bad_network(random.Random(config["seed"]))
+        inner_faults.slow_tables(random.Random(config["seed"]))
+    if config["small_memory"]:
+        inner_faults.small_memory()
     worker = Worker(config)
     worker.start()
     if config.get("forks"):

@@ -1,11 +1,13 @@
-"""A bad network between publisher and listener, inside a process: of the messages on the bus 30 % are dropped, others come twice,
-late or in another order."""
+"""What goes wrong inside a process: messages dropped, doubled, late or swapped on the bus; a table that takes longer to compile
+than the bound; memory so small that the second layer must be asked.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import random
 import threading
+import time
 from typing import Any, Final
 
 CHANNEL: Final = "permission:events"
@@ -15,7 +17,33 @@ DELAYED: Final = 0.25
 MAX_DELAY_S: Final = 1.5
 
 
-def install(draw: random.Random) -> None:
+SLOW_SHARE: Final = 0.03
+SLOW_S: Final = 0.7
+SMALL: Final = 6
+
+
+def slow_tables(draw: random.Random) -> None:
+    """Now and then: longer than the bound of either realm, so that no State may serve meanwhile."""
+    from permissions.cache import catch_up
+
+    compile_table = vars(catch_up)["compile_table"]
+
+    def slow(*arguments: Any) -> Any:
+        if draw.random() < SLOW_SHARE:
+            time.sleep(SLOW_S)
+        return compile_table(*arguments)
+
+    vars(catch_up)["compile_table"] = slow
+
+
+def small_memory() -> None:
+    from permissions.cache import realm
+
+    realm.SIZE = SMALL  # type: ignore[misc]
+    realm.SIZE_ABSENT = SMALL  # type: ignore[misc]
+
+
+def bad_network(draw: random.Random) -> None:
     from resilience import redis_bus
 
     publish = redis_bus.RedisBus.publish
