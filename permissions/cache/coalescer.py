@@ -244,13 +244,13 @@ class Coalescer:
             self._look(event.name)
 
     def _look(self, name: str) -> None:
-        self._pulls += 1
         try:
             self._pull(name)
         except (NotFound, Unavailable) as error:
             log.info("news of realm %s could not be looked up: %s", name, error)  # whoever needs an answer is told
         except Exception as error:  # noqa: BLE001 - as above
             telemetry.internal_error("permission_events", "pull", error)
+        self._pulls += 1
 
     def start(self) -> None:
         with self._woken:
