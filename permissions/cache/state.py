@@ -95,15 +95,14 @@ class State:
         self.offset_us = offset_us
         self.slack_us = slack_us
         self.is_uniform = table.is_uniform
+        self.critical = table.critical
+        # What everyone holds, or an overlay, takes the walk: then no question is plain.
+        is_plain = table.is_plain_realm and not table.everyone
         if like is not None and like.table is table:
-            self.critical: frozenset[str] = like.critical
             self.quick: Mapping[str, tuple[int, int]] = like.quick
             self.plain: dict[RoleSet, bytes] = like.plain
         else:
-            self.critical = frozenset(fact.code for fact in table.model.permissions if fact.critical)
-            # What everyone holds, or an overlay, takes the walk: then no question is plain.
-            plain = table.is_plain_realm and not table.everyone
-            self.quick = {c: p for c, p in table.quick.items() if c not in self.critical} if plain else {}
+            self.quick = {c: p for c, p in table.quick.items() if c not in table.critical} if is_plain else {}
             self.plain = {}
         # The answers to plain questions are the same objects for every caller: to build one took half as long as to decide.
         self.granted = Decision(True, reasons.GRANTED, self.rev, "l1")
