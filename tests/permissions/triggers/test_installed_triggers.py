@@ -14,6 +14,7 @@ from django.db import connection, models
 from permissions import checks, triggers
 from permissions.models import Permission, Role
 from permissions.triggers.tables import TABLES
+from tests.permissions.triggers import later_migrations
 from tests.permissions.triggers.operations import execute
 from tests.permissions.triggers.world import World, unique
 
@@ -136,7 +137,7 @@ def test_the_attribute_that_names_a_subject_must_be_unique(settings: object, nam
 def test_a_migration_that_rebuilds_tables_ends_with_all_triggers(settings: object, worlds: tuple[World, World]) -> None:
     """On SQLite altering a column makes the table anew, which drops its triggers without a word."""
     world = worlds[0]
-    settings.MIGRATION_MODULES = {"permissions": "tests.permissions.triggers.later_migrations"}  # type: ignore[attr-defined]
+    settings.MIGRATION_MODULES = {"permissions": later_migrations.__name__}  # type: ignore[attr-defined]
     call_command("migrate", "permissions", verbosity=0)
     try:
         assert triggers.differences(connection) == []
@@ -146,7 +147,7 @@ def test_a_migration_that_rebuilds_tables_ends_with_all_triggers(settings: objec
         revisions = world.log_after(before)
         assert set().union(*revisions.values()) == {("m", world.role.name), ("m", permission.code)}
     finally:
-        call_command("migrate", "permissions", "0002", verbosity=0)
+        call_command("migrate", "permissions", later_migrations.NEWEST, verbosity=0)
     assert triggers.differences(connection) == []
 
 
