@@ -11,13 +11,10 @@ token this realm has not reached). Answers are those of the law in `docs/subsyst
 from __future__ import annotations
 
 import datetime as dt
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from time import clock_gettime_ns
+from functools import wraps
 from typing import Any, Final
-
-from django.db import DEFAULT_DB_ALIAS, connections
 
 from permissions import asking, conf, metrics, revisions
 from permissions import explain as explaining
@@ -25,17 +22,16 @@ from permissions.asking import in_thread
 from permissions.cache import reader
 from permissions.cache.pinned import Pinned
 from permissions.cache.reader import Position
-from permissions.cache.state import State
 from permissions.engine.evaluate import evaluate
 from permissions.engine.explain import Explanation
-from permissions.engine.questions import Question, needs_rows, question, question_of
+from permissions.engine.questions import Question, question, question_of
 from permissions.engine.reasons import InvalidRequestError, Unavailable, UnderMaintenance
 from permissions.engine.types import Asserted, Attributes, Decision, Request
 from permissions.lookup import resources as resource_lookup
 from permissions.lookup import subjects as subject_lookup
 from permissions.lookup.resources import Access
 from permissions.revisions import Token, TokenFromFuture
-from resilience.maintenance import SWITCH
+from permissions.warm import HERE, is_in_transaction, plain, plain_many, warm, warm_many
 
 __all__ = [
     "Access",
@@ -74,29 +70,7 @@ __all__ = [
     "wire_superuser",
 ]
 
-MAX_BATCH = 1_000
-# One warm check in so many is told to the cache: which subjects are hot, and that the realm is in use. A power of two, less one.
-SAMPLE: Final = 63
-
-
-class _Thread(metrics.Tally):
-    """What a thread counts, and its database connection, which belongs to it alone; to find it by Django's proxy takes 2 µs."""
-
-    __slots__ = ("connection",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.connection = connections[DEFAULT_DB_ALIAS]
-
-
-class _Here(threading.local):
-    def __init__(self) -> None:
-        self.me = _Thread()
-
-
-_here = _Here()
-_STATES: Final = reader.states()
-_CLOCK: Final = reader.CLOCK
+MAX_BATCH: Final = 1_000
 
 
 def stats() -> dict[str, Any]:
@@ -107,101 +81,6 @@ def stats() -> dict[str, Any]:
 def reset() -> None:
     """Forgets what is kept in memory; the next check reads the database."""
     reader.reset()
-
-
-def _plain(subject: str, permission: str, resource: str | None, realm: str) -> Decision | None:
-    """The answer to a plain question from a fresh State in memory; None: this way cannot tell. No I/O, no lock.
-
-    Plain: a subject with nothing but roles at the realm, a code without denies, conditions, requirements or flags, a resource
-    that keeps nothing out. Each texts is one that memory knows, so it was looked at when it came in. Written out in one piece:
-    each call in it would cost a tenth of the whole (measured).
-    """
-    state = _STATES.get(realm)
-    if state is None or clock_gettime_ns(_CLOCK) - state.known_head_ns > state.max_age_ns or SWITCH.on is not None:
-        return None
-    try:
-        held = state.subjects.young.get(subject)
-        place = state.quick.get(permission)
-        if held is None or place is None:
-            return None
-        roles = held.quick
-        if roles is None or held.built_rev > state.rev:
-            return None
-        if held.closure is not None and held.closure.changed_rev > held.built_rev:
-            return None
-        if resource is not None:
-            node = state.resources.young.get(resource)
-            if (
-                node is None
-                or node.open_from
-                or held.scopes
-                or not state.is_uniform
-                or node.built_rev > state.rev
-                or (node.closure is not None and node.closure.changed_rev > node.built_rev)
-            ):
-                return None
-    except TypeError:  # a subject, code or resource that is no text: the slow way says so
-        return None
-    mask = state.plain.get(roles) or state.plain_mask(roles)
-    if mask is None:
-        return None
-    me = _here.me
-    if me.connection.in_atomic_block:
-        return None
-    me.l1 += 1
-    if not me.l1 & SAMPLE:
-        reader.sample(state, held)
-    if mask[place[0]] & place[1]:
-        me.allowed += 1
-        return state.granted
-    return state.denied
-
-
-def warm(request: Request, realm: str, *, superuser: bool = False) -> Decision | None:
-    """The decision, if memory alone may give it (no token, fresh State, snapshots present); None: ask in a thread.
-
-    Never blocks. Compare with `is None`: a denial is falsy too.
-    """
-    if not superuser and not request.resource_properties and request.asserted != "override":
-        decision = _plain(request.subject, request.permission, request.resource, realm)
-        if decision is not None:
-            return decision
-    if SWITCH.on is not None:
-        return None
-    state = reader.warm(realm)
-    return None if state is None else _from_memory(state, request, superuser)
-
-
-def warm_many(requests: Sequence[Request], realm: str, *, superuser: bool = False) -> list[Decision] | None:
-    """`warm` for a batch: all of one State, or None."""
-    state = None if SWITCH.on is not None else reader.warm(realm)
-    if state is None:
-        return None
-    decisions = []
-    for request in requests:
-        decision = _from_memory(state, request, superuser)
-        if decision is None:
-            return None
-        decisions.append(decision)
-    return decisions
-
-
-def _from_memory(state: State, request: Request, superuser: bool) -> Decision | None:
-    if request.permission in state.critical or needs_rows(request):
-        return None
-    now_us = reader.now_us(state)
-    recalled = reader.recall(state, request, now_us)
-    if recalled is None:
-        return None
-    subject, resource, is_filtered = recalled
-    decision = evaluate(state.table, subject, resource, request, now_us, superuser_allowed=superuser, slack_us=state.slack_us)
-    me = _here.me
-    me.l1 += 1
-    me.allowed += decision.allowed
-    me.filtered += is_filtered
-    if not me.l1 & SAMPLE:
-        reader.sample(state, subject)
-    return Decision(decision.allowed, decision.reason, state.rev, "l1", decision.obligations)
 
 
 def key_holding(realm: str, prefix: str, position: Position) -> Position | None:
@@ -257,7 +136,7 @@ def decide_many(
 
 
 def _count(decisions: Sequence[Decision], pinned: Pinned) -> None:
-    me = _here.me
+    me = HERE.me
     number = len(decisions)
     setattr(me, pinned.source, getattr(me, pinned.source) + number)
     me.allowed += sum(decision.allowed for decision in decisions)
@@ -274,7 +153,7 @@ def decide(
     superuser: bool = False,
     at: dt.datetime | None = None,
 ) -> Decision:
-    if token is None and not full and at is None and not _here.me.connection.in_atomic_block:
+    if token is None and not full and at is None and not is_in_transaction():
         decision = warm(request, realm, superuser=superuser)
         if decision is not None:
             return decision
@@ -298,7 +177,7 @@ def check(
 ) -> Decision:
     """May `subject` do `permission` to `resource` (to the realm itself when None)?"""
     if token is None and at is None and not (full or context or subject_properties or resource_properties or action_properties):
-        decision = _plain(subject, permission, resource, realm)
+        decision = plain(subject, permission, resource, realm)
         if decision is not None:
             return decision
     request = question(
@@ -326,6 +205,10 @@ def check_many(
     """One decision an item, in order, all at one revision. An item is (subject, permission, resource?) or a mapping."""
     if len(items) > MAX_BATCH:
         raise InvalidRequestError(f"{len(items)} checks in a batch; at most {MAX_BATCH} are allowed")
+    if token is None and at is None and not full:
+        answers = plain_many(items, realm)
+        if answers is not None:
+            return answers
     requests = []
     for place, item in enumerate(items):
         try:
@@ -417,8 +300,29 @@ def what_can(
     )
 
 
-acheck = in_thread(check)
-acheck_many = in_thread(check_many)
+_check_in_thread = in_thread(check)
+_check_many_in_thread = in_thread(check_many)
+
+
+@wraps(check)
+async def acheck(subject: str, permission: str, resource: str | None = None, **options: Any) -> Decision:
+    """`check` for asynchronous callers: a plain question is answered where it is asked, any other in a thread."""
+    if not options.keys() - {"realm"}:
+        decision = plain(subject, permission, resource, options.get("realm", "default"))
+        if decision is not None:
+            return decision
+    return await _check_in_thread(subject, permission, resource, **options)
+
+
+@wraps(check_many)
+async def acheck_many(items: Sequence[Question], **options: Any) -> list[Decision]:
+    if len(items) <= MAX_BATCH and not options.keys() - {"realm"}:
+        decisions = plain_many(items, options.get("realm", "default"))
+        if decisions is not None:
+            return decisions
+    return await _check_many_in_thread(items, **options)
+
+
 adecide = in_thread(decide)
 adecide_many = in_thread(decide_many)
 aexplain = in_thread(explain)

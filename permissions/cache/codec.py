@@ -15,8 +15,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from permissions.cache.codec_seal import SCHEMA, Rejected, key_of, seal, unseal
-from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot
-from permissions.engine.table import Held, Holdings, RoleSet, Standing, role_set
+from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot, subject_snapshot
+from permissions.engine.table import Held, HoldingsRecord, RoleSet, Standing, role_set
 from permissions.engine.types import BindingFact, ResourceFacts, ResourceNodeFact, SubjectFacts
 from permissions.revisions import Head
 
@@ -288,7 +288,7 @@ def _subject(row: _SubjectRow) -> SubjectSnapshot:
             apart.append(held)
         else:
             lines.setdefault(line.scope, []).append(held)
-    holdings = Holdings(
+    holdings = HoldingsRecord(
         realm_roles=_roles(row.at_realm, row.roles) if row.at_realm else None,
         scopes={scope: _roles(places, row.roles) for scope, places in row.scopes.items()} or _NONE,
         lines={scope: tuple(held) for scope, held in lines.items()} or _NONE,
@@ -301,7 +301,7 @@ def _subject(row: _SubjectRow) -> SubjectSnapshot:
         superuser=bool(row.flags & _SUPERUSER),
         attributes=row.attributes,
     )
-    return SubjectSnapshot(facts, holdings, row.deps, row.until_us, keep_facts=False)
+    return subject_snapshot(facts, holdings, row.deps, row.until_us, keep_facts=False)
 
 
 # One for all, as in `engine/scopes.py`.

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from permissions.engine.names import split_ref
-from permissions.engine.table import Held, Holdings, RoleSet, Standing, role_set, standing_at
+from permissions.engine.table import Held, Holdings, HoldingsRecord, RoleSet, Standing, role_set, standing_at
 from permissions.engine.types import (
     NO_ATTRIBUTES,
     REALM,
@@ -46,13 +46,66 @@ class Closure:
 class SubjectSnapshot(Holdings):
     """One subject at one instant, read at revision `built_rev` (the cache's; 0: nobody keeps it).
 
-    `closure`: the teams above it, whatever their windows; None where there are none.
-
-    `is_plain`: known, active, and every binding that may hold is a role set, so that two dict lookups decide. `facts`: what it
-    was built from, for an explanation; None where memory matters more.
+    `closure`: the teams above it, whatever their windows; None where there are none. `is_plain`: known, active, and every binding
+    that may hold is a role set. `quick`: the roles that alone decide, where no scope of the subject's is near and for as long
+    as the snapshot lives; None where there is more to look at. `facts`: what it was built from, for an explanation; None where
+    memory matters more. Made by `subject_snapshot`.
     """
 
+    __slots__ = ()
+
+    ref: str
+    type: str
+    built_rev: int
+    closure: Closure | None
+    quick: RoleSet | None
+    known: bool
+    is_active: bool
+    is_plain: bool
+    superuser: bool
+    attributes: Attributes
+    until_us: int | None
+    facts: SubjectFacts | None
+
+    @property
+    def deps(self) -> tuple[str, ...]:
+        """The teams whose change makes this void."""
+        return self.closure.refs if self.closure is not None else ()
+
+
+class _QuickSubject(SubjectSnapshot):
+    """Most subjects hold some roles at the realm and nothing else: what they have in common is said once, here, in a third of the
+    memory."""
+
+    __slots__ = ("built_rev", "closure", "quick", "ref")
+
+    scopes = _NO_SCOPES
+    lines = _NO_LINES
+    apart = ()
+    known = is_active = is_plain = True
+    superuser = False
+    attributes = NO_ATTRIBUTES
+    until_us = None
+    facts = None
+
+    def __init__(self, ref: str, quick: RoleSet, closure: Closure | None) -> None:
+        self.ref = ref
+        self.quick = quick
+        self.closure = closure
+        self.built_rev = 0
+
+    @property
+    def realm_roles(self) -> RoleSet | None:  # type: ignore[override]  # never set
+        return self.quick
+
+    @property
+    def type(self) -> str:  # type: ignore[override]  # never set
+        return split_ref(self.ref)[0]
+
+
+class _FullSubject(SubjectSnapshot):
     __slots__ = (
+        "apart",
         "attributes",
         "built_rev",
         "closure",
@@ -60,17 +113,23 @@ class SubjectSnapshot(Holdings):
         "is_active",
         "is_plain",
         "known",
+        "lines",
         "quick",
+        "realm_roles",
         "ref",
+        "scopes",
         "superuser",
         "type",
         "until_us",
     )
 
     def __init__(
-        self, facts: SubjectFacts, holdings: Holdings, deps: tuple[str, ...], until_us: int | None, *, keep_facts: bool
+        self, facts: SubjectFacts, holdings: Holdings, closure: Closure | None, until_us: int | None, *, keep_facts: bool
     ) -> None:
-        super().__init__(holdings.realm_roles, holdings.scopes, holdings.lines, holdings.apart)
+        self.realm_roles = holdings.realm_roles
+        self.scopes = holdings.scopes
+        self.lines = holdings.lines
+        self.apart = holdings.apart
         self.ref = facts.ref
         # Interned: a text of its own for each of 100,000 subjects would be 53 bytes each.
         self.type = sys.intern(split_ref(facts.ref)[0])
@@ -78,19 +137,30 @@ class SubjectSnapshot(Holdings):
         self.known = facts.known or bool(facts.memberships)
         self.is_active = facts.active and not facts.locked
         self.superuser = facts.superuser
-        self.attributes: Attributes = facts.attributes or NO_ATTRIBUTES
-        self.closure = Closure(deps) if deps else None
+        self.attributes = facts.attributes or NO_ATTRIBUTES
+        self.closure = closure
         self.built_rev = 0
         self.until_us = until_us
         self.facts = facts if keep_facts else None
         self.is_plain = self.known and self.is_active and not holdings.lines
-        # The roles that alone decide on a resource without a scope of the subject's, for as long as the snapshot lives.
         self.quick = holdings.realm_roles if self.is_plain and until_us is None and not holdings.apart else None
 
-    @property
-    def deps(self) -> tuple[str, ...]:
-        """The teams whose change makes this void."""
-        return self.closure.refs if self.closure is not None else ()
+
+def subject_snapshot(
+    facts: SubjectFacts, holdings: Holdings, deps: tuple[str, ...], until_us: int | None, *, keep_facts: bool
+) -> SubjectSnapshot:
+    closure = Closure(deps) if deps else None
+    roles = holdings.realm_roles
+    is_quick = (
+        facts.known
+        and facts.active
+        and not (facts.locked or facts.superuser or facts.attributes or keep_facts)
+        and not (holdings.scopes or holdings.lines or holdings.apart)
+        and until_us is None
+    )
+    if is_quick and roles is not None:
+        return _QuickSubject(facts.ref, roles, closure)
+    return _FullSubject(facts, holdings, closure, until_us, keep_facts=keep_facts)
 
 
 class ResourceSnapshot:
@@ -126,7 +196,7 @@ def build_subject(facts: SubjectFacts, now_us: int, *, keep_facts: bool = True) 
     bindings = [binding for binding in facts.bindings if binding.holder in standings]
     holdings = holdings_of(bindings, now_us=now_us, ref=facts.ref, standings=standings)
     until_us = _next_boundary(facts.memberships, bindings, now_us)
-    return SubjectSnapshot(facts, holdings, tuple(sorted(teams)), until_us, keep_facts=keep_facts)
+    return subject_snapshot(facts, holdings, tuple(sorted(teams)), until_us, keep_facts=keep_facts)
 
 
 def build_resource(facts: ResourceFacts) -> ResourceSnapshot:
@@ -178,9 +248,9 @@ def holdings_of(
         elif has_window or binding.role is None or binding.condition or binding.obligations or not binding.propagate:
             lines.setdefault(binding.scope, []).append(held)
         else:
-            roles.setdefault(binding.scope, set()).add(binding.role)
+            roles.setdefault(binding.scope, set()).add(sys.intern(binding.role))
     sets = {scope: role_set(tuple(sorted(names))) for scope, names in roles.items()}
-    return Holdings(
+    return HoldingsRecord(
         realm_roles=sets.pop(REALM, None),
         # One empty mapping for all: an own empty dict for each of 100,000 subjects is 64 bytes each.
         scopes=sets or _NO_SCOPES,

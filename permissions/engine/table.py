@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
-from weakref import WeakValueDictionary
 
 from permissions.engine.patterns import Index
 from permissions.engine.types import (
@@ -51,29 +50,45 @@ def standing_at(now_us: int, from_us: int | None, until_us: int | None) -> Stand
     return Standing.HOLDS
 
 
-class RoleSet:
-    """Roles held at one place, interned: equal sets are one object, so a memo finds it by identity (25 ns; hashing the names of
-    30 roles took 300 ns) and 100,000 subjects share a few thousand of them."""
+class RoleSet(tuple[str, ...]):
+    """Roles held at one place: their names, ascending. Interned: equal sets are mostly one object, so a memo finds it by identity
+    (25 ns; hashing the names of 30 roles took 300 ns) and 100,000 subjects share a few thousand of them.
 
-    __slots__ = ("__weakref__", "roles")
+    Equal by identity, unlike the tuple it is: two objects of the same names cost a memo an entry more, never a wrong answer.
+    """
 
-    roles: tuple[str, ...]
+    __slots__ = ()
+    __hash__ = object.__hash__
 
-    def __init__(self, roles: tuple[str, ...]) -> None:
-        self.roles = roles
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return tuple(self)
 
     def __repr__(self) -> str:
-        return f"RoleSet({', '.join(self.roles)})"
+        return f"RoleSet({', '.join(self)})"
 
 
-_ROLE_SETS: WeakValueDictionary[tuple[str, ...], RoleSet] = WeakValueDictionary()
+# Interning is for sharing alone, so that what nobody holds any more may be forgotten with the rest: an entry that a garbage
+# collection removes by itself (a weak reference) takes as much memory as the set.
+_role_sets: dict[tuple[str, ...], RoleSet] = {}
+MAX_ROLE_SETS: Final = 20_000
 
 
 def role_set(roles: tuple[str, ...]) -> RoleSet:
-    """The one RoleSet of these names, which must be sorted and without repetition."""
-    # Two threads may each make one for the same names; setdefault lets one win, and the loser is never seen.
-    found = _ROLE_SETS.get(roles)
-    return found if found is not None else _ROLE_SETS.setdefault(roles, RoleSet(roles))
+    """The RoleSet of these names, which must be sorted and without repetition."""
+    found = _role_sets.get(roles)
+    if found is None:
+        if len(_role_sets) >= MAX_ROLE_SETS:
+            _role_sets.clear()
+        # Two threads may each make one for the same names; setdefault lets one win.
+        found = _role_sets.setdefault(roles, RoleSet(roles))
+    return found
 
 
 class LineKey(NamedTuple):
@@ -167,6 +182,17 @@ class Holdings:
     `realm_roles` are those bound at the realm, `scopes` those at resources. A plain binding gives a role, holds now, propagates,
     and has neither condition nor obligations. `lines`: scope -> the others that may hold; `apart`: those out of their window.
     """
+
+    __slots__ = ()
+
+    realm_roles: RoleSet | None
+    scopes: Mapping[str, RoleSet]
+    lines: Mapping[str, tuple[Held, ...]]
+    apart: tuple[Held, ...]
+
+
+class HoldingsRecord(Holdings):
+    """Holdings that stand for themselves, as everyone's do."""
 
     __slots__ = ("apart", "lines", "realm_roles", "scopes")
 

@@ -15,7 +15,7 @@ from permissions.engine.names import EVERYONE_ID
 from permissions.engine.patterns import matches
 from permissions.engine.provenance import Origin, origin_of, team_path
 from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot, team_standings
-from permissions.engine.table import Held, Holdings, RoleTable, Standing
+from permissions.engine.table import Held, Holdings, HoldingsRecord, RoleTable, Standing
 from permissions.engine.types import BindingFact, Request
 from permissions.engine.walk import Walk
 
@@ -107,7 +107,7 @@ class TellingWalk(Walk):
             standing = self._standings.get(binding.holder, Standing.HOLDS)
             held = Held(binding, own=binding.holder == self.facts.ref, standing=standing)
             lines.setdefault(binding.scope, []).append(held)
-        return Holdings(None, {}, {scope: tuple(held) for scope, held in lines.items()}, ())
+        return HoldingsRecord(None, {}, {scope: tuple(held) for scope, held in lines.items()}, ())
 
     def steps_of(self, code: str) -> list[Step]:
         """Every claim on `code`, those that decided first, then in the order of the walk."""
