@@ -30,6 +30,10 @@ from tests.chaos.consistency.truth import Slot, Truth
 CLOCK_US: Final = 5_000  # the wall clock is read by two processes and the database, on one machine
 CAUTION_US: Final = 1_000_000  # the hard limit of a catch-up, so of half its round trip
 BACK_S: Final = 3.0  # after the database's return a process serves again
+# What a writer may meet: the database goes, or the request names what another writer has deleted.
+EXPECTED: Final = frozenset(
+    {"OperationalError", "AdminShutdown", "InterfaceError", "Invalid", "Conflict", "NotFound", "DoesNotExist"}
+)
 KEPT: Final = 20  # findings of each kind that are told in full
 
 
@@ -71,6 +75,7 @@ class Findings:
     unserved: int = 0
     worst_age_ms: float = 0.0
     stale: int = 0
+    odd: list[str] = field(default_factory=list)
     told: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     @property
@@ -139,6 +144,8 @@ def read_folder(folder: Path) -> tuple[dict[str, list[Answer]], list[tuple[str, 
                 findings.writes["style " + line[2]] += 1
             elif kind == "x":
                 findings.writes["refused " + line[2]] += 1
+                if line[2] not in EXPECTED and len(findings.odd) < KEPT:
+                    findings.odd.append(f"{line[1]}: {line[2]}: {line[3]}")
             elif kind == "fault":
                 findings.tell("disorder", f"{path.name}: a thread ended by {line[1]}: {line[2]}")
     return answers, refusals, acks, findings

@@ -116,20 +116,34 @@ def new_epoch(run: Run, draw: random.Random) -> None:
 
 def lose_commits(run: Run, draw: random.Random) -> None:
     """A copy of a moment ago takes the place of the database: same epoch, same timeline, acknowledged commits gone."""
-    _put_back(run, draw, new_epoch=False)
+    _put_back(run, draw)
+
+
+def lose_unseen(run: Run, draw: random.Random) -> None:
+    """The same, and all processes but one are frozen until the lost numbers have been made again."""
+    _put_back(run, draw, frozen_s=1.5)
 
 
 def restore_backup(run: Run, draw: random.Random) -> None:
     """The same, and an epoch of its own, as the command `restore` draws one."""
-    _put_back(run, draw, new_epoch=True)
+    _put_back(run, draw, draws_epoch=True)
 
 
-def _put_back(run: Run, draw: random.Random, *, new_epoch: bool) -> None:
+def _put_back(run: Run, draw: random.Random, *, draws_epoch: bool = False, frozen_s: float = 0.0) -> None:
     with _outage(run):
         run.postgres.stop(signal.SIGINT)
         run.postgres.copy_base()
         run.postgres.start()
-    run.ended.wait(draw.uniform(0.5, 3.0))
+    # A short while loses a commit or none: then the same numbers are made again before anybody has looked.
+    run.ended.wait(draw.choice((0.3, 0.6) if frozen_s else (0.05, 0.15, 0.3, 1.0, 3.0)))
+    with contextlib.ExitStack() as stack, contextlib.suppress(ProcessLookupError):
+        for process in run.processes[1:] if frozen_s else ():
+            stack.enter_context(frozen(process.child.pid))
+        _swap(run, draws_epoch=draws_epoch)
+        run.ended.wait(frozen_s)
+
+
+def _swap(run: Run, *, draws_epoch: bool) -> None:
     with _outage(run):
         run.postgres.stop(signal.SIGQUIT)
         closed_ns = boot_ns()
@@ -139,7 +153,7 @@ def _put_back(run: Run, draw: random.Random, *, new_epoch: bool) -> None:
             rows = tables.noted(admin)
         run.postgres.stop(signal.SIGINT)
         run.postgres.put_back()
-        if new_epoch:
+        if draws_epoch:
             run.postgres.start(private=True)
             with run.postgres.admin(run.database, private=True) as admin:
                 admin.execute("UPDATE permissions_realm SET epoch = gen_random_uuid()")
@@ -172,10 +186,13 @@ FAULTS: Final = {
     "restart crash": Fault(20.0, restart_crash),
     "new epoch": Fault(10.0, new_epoch),
     "lose commits": Fault(40.0, lose_commits),
+    "lose commits unseen": Fault(50.0, lose_unseen),
     "restore": Fault(60.0, restore_backup),
     "kill master": Fault(15.0, kill_master),
 }
 OF_VALKEY: Final = frozenset({"kill valkey", "resurrect", "flush valkey", "freeze valkey"})
 OF_PROCESSES: Final = frozenset({"freeze process", "kill process"})
-OF_DATABASE: Final = frozenset({"terminate backend", "restart fast", "restart crash", "new epoch", "lose commits", "restore"})
+OF_DATABASE: Final = frozenset(
+    {"terminate backend", "restart fast", "restart crash", "new epoch", "lose commits", "lose commits unseen", "restore"}
+)
 EVERYTHING: Final = OF_VALKEY | OF_PROCESSES | OF_DATABASE

@@ -186,6 +186,7 @@ class Report:
             ("worst age, ms", round(f.worst_age_ms, 1)),
         ]
         lines = [f"{name:22} {value}" for name, value in rows]
+        lines += [f"? a write met {text}" for text in f.odd]
         for kind, told in f.told.items():
             lines += [f"! {kind}: {text[:700]}" for text in told[:5]]
         return "\n".join([*lines, *self.ends])

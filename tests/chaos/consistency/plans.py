@@ -23,6 +23,7 @@ VARIANTS: Final = {
 # One process writes, the others read: a writer's own process knows too much for some faults to show.
 _APART: Final = Plan(seconds=5, apart=True, readers=2, write_pause_s=0.002)
 _DEAF: Final = dataclasses.replace(_APART, token_share=0.0, full_share=0.0)
+_UNSEEN: Final = frozenset({"lose commits unseen"})
 MUTANTS: Final = {
     "no_invalidation": _APART,
     "l2_trusted": dataclasses.replace(_APART, faults=frozenset({"resurrect", "kill process"}), haste=4),
@@ -30,8 +31,8 @@ MUTANTS: Final = {
     "no_bound": _DEAF,
     "expiry_ignored": _APART,
     "teams_forgotten": _APART,
-    "epoch_ignored": dataclasses.replace(_APART, faults=frozenset({"restore"}), haste=15),
-    "stamp_unchecked": dataclasses.replace(_APART, faults=frozenset({"lose commits"}), haste=10),
+    "epoch_ignored": dataclasses.replace(_APART, seconds=10, faults=_UNSEEN, haste=20),
+    "stamp_unchecked": dataclasses.replace(_APART, seconds=10, faults=_UNSEEN, haste=20),
     "stored_unproven": _APART,
     "torn_table": _APART,
 }
