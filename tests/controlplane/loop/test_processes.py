@@ -1,4 +1,7 @@
-"""Real candidates on a real PostgreSQL: killed, frozen, cut off from their database. One leads, and no two act at once."""
+"""Real candidates on a real PostgreSQL: killed, frozen, cut off from their database. One leads, and no two act at once.
+
+One test waits for a lease of the length it has in a site; the others' candidates have one of three seconds.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
+from controlplane.loop.lease import LEASE_S
 from permsite.launcher import Launcher, Server
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
@@ -22,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[3]
 WORKER = Path(__file__).with_name("worker.py")
 FACTOR = float(os.environ.get("CHAOS_FACTOR", "1"))
 TAKEN_OVER_S = 15.0 * FACTOR
+SHORT_S = 3.0
 PATIENCE_S = 60.0 * FACTOR
 MARKS = """
 CREATE TABLE loop_marks (
@@ -39,11 +44,11 @@ class Site:
         self.env = environment(server, folder)
         self.candidates: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *options: str) -> subprocess.Popen[bytes]:
+    def start(self, *options: str, lease_s: float = SHORT_S) -> subprocess.Popen[bytes]:
         log = (self.folder / f"log-{len(self.candidates)}").open("wb")
         with log:
             process = subprocess.Popen(
-                [sys.executable, WORKER, self.folder, *options], cwd=ROOT, env=self.env, stdout=log, stderr=log
+                [sys.executable, WORKER, self.folder, str(lease_s), *options], cwd=ROOT, env=self.env, stdout=log, stderr=log
             )
         self.candidates.append(process)
         return process
@@ -67,10 +72,17 @@ class Site:
             time.sleep(0.05)
         return answer
 
-    def freeze(self, process: subprocess.Popen[bytes], where: str) -> None:
-        sign = self.folder / f"{process.pid}.{where}"
-        sign.touch()
-        self.until(lambda: not sign.exists() and state_of(process) == "T")
+    def freeze(self, where: str) -> subprocess.Popen[bytes]:
+        """Has whoever leads freeze there."""
+        (self.folder / where).touch()
+
+        def frozen() -> list[subprocess.Popen[bytes]]:
+            return [p for p in self.candidates if (self.folder / f"frozen-{p.pid}").exists() and state_of(p) == "T"]
+
+        return self.until(frozen)[0]
+
+    def log_of(self, process: subprocess.Popen[bytes]) -> str:
+        return (self.folder / f"log-{self.candidates.index(process)}").read_text()
 
     def stop_database(self) -> None:
         process = self.server.processes[-1]
@@ -145,9 +157,9 @@ def site(database: Server, tmp_path: Path) -> Iterator[Site]:
 
 
 def test_a_killed_leader_is_replaced_and_its_work_goes_on_where_it_was(site):
-    first = site.start()
+    first = site.start(lease_s=LEASE_S)
     site.acts(first)
-    second = site.start()
+    second = site.start(lease_s=LEASE_S)
     first.kill()
     first.wait()
     site.until(lambda: site.marks_of(second), within_s=TAKEN_OVER_S)
@@ -156,9 +168,9 @@ def test_a_killed_leader_is_replaced_and_its_work_goes_on_where_it_was(site):
 
 
 def test_a_leader_that_ends_lets_another_take_over_without_waiting_for_the_lease(site):
-    first = site.start()
+    first = site.start(lease_s=LEASE_S)
     site.acts(first)
-    second = site.start()
+    second = site.start(lease_s=LEASE_S)
     site.until(lambda: "stands by" in site.logs())
     first.send_signal(signal.SIGTERM)
     assert first.wait(timeout=30) == 0
@@ -176,15 +188,14 @@ def test_a_leader_that_ends_lets_another_take_over_without_waiting_for_the_lease
 @pytest.mark.parametrize("where", ["before", "inside"])
 def test_a_leader_that_was_frozen_past_its_lease_writes_nothing_when_it_goes_on(site, where):
     """Frozen before its transaction, when memory still says that it leads; or inside, with the lease's row locked."""
-    first = site.start()
-    site.acts(first)
-    second = site.start()
+    candidates = [site.start(), site.start()]
     site.until(lambda: "stands by" in site.logs())
-    site.freeze(first, where)
-    site.until(lambda: site.marks_of(second), within_s=TAKEN_OVER_S)
-    before = site.marks_of(first)
+    first = site.freeze(where)
+    second = next(process for process in candidates if process is not first)
+    before, lost = site.marks_of(first), site.log_of(first).count("no longer")
+    site.acts(second)
     first.send_signal(signal.SIGCONT)
-    site.until(lambda: "no longer" in (site.folder / "log-0").read_text())
+    site.until(lambda: site.log_of(first).count("no longer") > lost)
     site.acts(second)
     assert site.marks_of(first) == before
     assert site.out_of_order() == []
@@ -196,12 +207,10 @@ def test_a_leader_that_was_frozen_past_its_lease_writes_nothing_when_it_goes_on(
 
 def test_without_the_fence_the_frozen_leader_would_have_acted(site):
     """The planted fault: the proof above can fail."""
-    first = site.start("unfenced")
-    site.acts(first)
-    second = site.start()
-    site.freeze(first, "before")
-    site.until(lambda: site.marks_of(second), within_s=TAKEN_OVER_S)
+    candidates = [site.start("unfenced"), site.start("unfenced")]
+    first = site.freeze("before")
     before = site.marks_of(first)
+    site.acts(next(process for process in candidates if process is not first))
     first.send_signal(signal.SIGCONT)
     site.until(lambda: site.marks_of(first) > before)
     assert site.out_of_order() != []

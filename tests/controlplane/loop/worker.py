@@ -1,8 +1,8 @@
 """A candidate in a process of its own: it marks each act in a table, and freezes itself where a file says so.
 
-`worker.py FOLDER [unfenced]`. `FOLDER/<pid>.before`: freezes once all that memory can tell says that it leads, before the act's
-transaction. `FOLDER/<pid>.inside`: freezes in the transaction, before its write. `unfenced` plants the fault that the fence is
-there for.
+`worker.py FOLDER LEASE_S [unfenced]`. A lease of LEASE_S seconds, and every other time in proportion. `FOLDER/before`: who leads
+freezes once all that memory can tell says that it does, before the act's transaction. `FOLDER/inside`: it freezes in the
+transaction, before its write. `unfenced` plants the fault that the fence is there for.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ django.setup()
 
 from django.db import connection, transaction  # noqa: E402 - Django is set up first
 
+from controlplane.loop import leader as leading  # noqa: E402
 from controlplane.loop import lease  # noqa: E402
 from controlplane.loop.leader import Leader  # noqa: E402
 from controlplane.loop.lease import Act, Term  # noqa: E402
@@ -31,10 +32,21 @@ FOLDER = Path(sys.argv[1])
 
 
 def freeze(where: str) -> None:
-    sign = FOLDER / f"{os.getpid()}.{where}"
-    if sign.exists():
-        sign.unlink()
-        os.kill(os.getpid(), signal.SIGSTOP)
+    sign = FOLDER / where
+    try:
+        sign.rename(FOLDER / f"frozen-{os.getpid()}")
+    except FileNotFoundError:
+        return
+    # This thread itself: a signal to the process goes to its main thread, and this one would run on until that one gets a turn.
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+
+
+def hasten(factor: float) -> None:
+    its: Any = lease
+    its.LEASE_S, its.STALLED_S, its.WAIT_S = lease.LEASE_S * factor, lease.STALLED_S * factor, lease.WAIT_S * factor
+    its._LEASE_US = int(lease._LEASE_US * factor)
+    its = leading
+    its.RENEW_S, its.POLL_S = leading.RENEW_S * factor, leading.POLL_S * factor
 
 
 class Mark:
@@ -76,7 +88,8 @@ def unfenced(term: Term, task: str) -> Iterator[Act]:
 
 
 def main() -> None:
-    if "unfenced" in sys.argv[2:]:
+    hasten(float(sys.argv[2]) / lease.LEASE_S)
+    if "unfenced" in sys.argv[3:]:
         patched: Any = lease
         patched.acting = unfenced
     stop = threading.Event()
