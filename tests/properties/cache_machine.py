@@ -18,36 +18,16 @@ from permissions.engine.reasons import Unavailable
 from permissions.revisions import Head, TokenFromFuture, mint
 from tests.chaos.consistency import drawing, mutants
 from tests.chaos.consistency import world as w
+from tests.properties.cache_cast import CODES, RESOURCES, SUBJECTS, Patches, steps_of
 from tests.properties.cache_world import BOUND_S, MemoryDatabase, MemoryLayer, Process, VirtualClock, fault_of, stand_in
 
 PROCESSES = 3
 NAME = "alpha"
-SUBJECTS = ("user:u0", "user:u1", "user:p0", "user:ghost0", "team:a", "team:b")
-RESOURCES = (None, "org:0", "box:0", "box:1", "doc:0", "doc:1", "doc:lost0")
-CODES = ("doc:read", "doc:edit", "doc:share", "doc:purge", "doc:extra")
 seeds = st.integers(0, 2**32 - 1)
 processes = st.integers(0, PROCESSES - 1)
 modes = st.sampled_from(("bounded", "bounded", "token", "full"))
 STEP_MS = (1, 20, 120, 260, 499, 700)
 KINDS = ("losses", "outages", "redis", "foreign", "boots", "polls", "filters", "flushes", "tokens", "critical", "model", "sleeps")
-
-
-MODEL = (drawing._role, drawing._role_gone, drawing._group, drawing._permission, drawing._law)
-
-
-class Patches:
-    """setattr with a way back."""
-
-    def __init__(self) -> None:
-        self._undo: list[tuple[Any, str, Any]] = []
-
-    def __call__(self, target: Any, name: str, value: Any) -> None:
-        self._undo.append((target, name, vars(target)[name]))
-        setattr(target, name, value)
-
-    def undo(self) -> None:
-        while self._undo:
-            setattr(*self._undo.pop())
 
 
 def only(kind: str) -> Any:
@@ -101,22 +81,7 @@ class CacheMachine(RuleBasedStateMachine):
         return self.base.realms[NAME]
 
     def _write(self, author: int, seed: int, *, raw: bool = False) -> None:
-        draw = random.Random(seed)
-        now_us = self.clock.wall_us
-        kinds = drawing._RAW if raw else tuple(kind for kind in drawing._SERVICE if "model" in self.kinds or kind[0] not in MODEL)
-        steps = [small(step) for step in drawing._steps(draw, now_us, kinds, draw.choice((1, 1, 2)))]
-        if draw.random() < 0.15:
-            newcomer = draw.choice(("user:ghost0", "user:p0"))
-            comings: list[list[Any]] = [
-                ["subject_gone", newcomer],
-                ["bind", newcomer, draw.choice(w.ROLES), [], [], draw.choice(RESOURCES[:-1]), "", None, None, True],
-            ]
-            steps = comings[draw.randrange(2) :]
-        for step in steps:
-            if step[0] in {"bind", "member"} and draw.random() < 0.3:
-                step[-1 - (step[0] == "bind")] = now_us + draw.choice((100_000, 300_000, 600_000))
-        # In the smaller world two teams may have become one.
-        steps = [step for step in steps if "member" not in step[0] or (step[2][:5] != "team:" or step[1] > step[2])]
+        steps = steps_of(random.Random(seed), self.clock.wall_us, raw=raw, with_model="model" in self.kinds)
         self._commit(author, steps, foreign=raw)
 
     def _commit(self, author: int, steps: list[Any], more: Any = (), *, foreign: bool = False) -> None:
@@ -393,18 +358,3 @@ class CacheMachine(RuleBasedStateMachine):
             key = (number, head.epoch)
             assert head.rev >= self.seen.get(key, 0), f"C4: process {number} went from {self.seen[key]} back to {head.rev}"
             self.seen[key] = head.rev
-
-
-def small(step: list[Any]) -> list[Any]:
-    """The same step in a smaller world: fewer subjects and nodes, so that steps and questions meet."""
-    return [_SMALLER.get(part, part) if isinstance(part, str) else part for part in step]
-
-
-_SMALLER = {
-    **{ref: SUBJECTS[number % 2] for number, ref in enumerate(w.USERS)},
-    **dict.fromkeys((*w.PASSING, w.ACCOUNT), "user:p0"),
-    **{ref: ("team:a", "team:b")[number % 2] for number, ref in enumerate(w.TEAMS)},
-    **{ref: ("doc:0", "doc:1")[number % 2] for number, ref in enumerate(w.DOCS)},
-    **{ref: ("box:0", "box:1")[number % 2] for number, ref in enumerate(w.FOLDERS[2:])},
-    "org:1": "org:0",
-}

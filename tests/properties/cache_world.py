@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import random
+import sys
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -312,11 +313,13 @@ class Process:
 
 
 def stand_in(put: Callable[[Any, str, Any], object], base: MemoryDatabase, layer: MemoryLayer, clock: VirtualClock) -> None:
-    """Puts the doubles in place."""
-    from permissions import pdp
-
+    """Puts the doubles in place; the clock wherever a module holds it by name."""
+    real = time.clock_gettime_ns
+    holders = [module for name, module in sys.modules.items() if name.startswith("permissions.") and module is not None]
+    for module in holders:
+        if vars(module).get("clock_gettime_ns") is real:
+            put(module, "clock_gettime_ns", clock)
     put(time, "clock_gettime_ns", clock)
-    put(pdp, "clock_gettime_ns", clock)
     for name in ("read_heads", "read_snapshots", "read_model", "draw_epoch"):
         put(database, name, getattr(base, name))
     put(live, "pin", base.pin_live)
