@@ -236,51 +236,6 @@ def _item(question: Question) -> Any:
     return {"subject": subject, "permission": code, "resource": resource, "context": {"mfa": context == 1}}
 
 
-def main() -> None:
-            await asyncio.gather(*(one() for _ in range(self.config["tasks"])))
-
-        asyncio.run(main())
-
-    # Writers.
-
-    def write(self, who: str, log: Any, draw: random.Random) -> None:
-        from django.db import connection
-
-        from tests.chaos.consistency import drawing, writing
-        from tests.chaos.consistency.records import boot_ns, wall_us
-
-        number = 0
-        run = f"{who}.{os.getpid()}"
-        while not self.stopped.is_set():
-            wanted = drawing.transaction(draw, wall_us())
-            number += 1
-            op = f"{run}.{number}"
-            log.now("i", op, wanted.style, wanted.steps)
-            try:
-                token = writing.perform(op, wanted)
-            except Exception as error:  # noqa: BLE001 - what came of it, the noted rows tell
-                log.now("x", op, type(error).__name__, str(error)[:200])
-                connection.close()
-                self.stopped.wait(0.02)
-                continue
-            log.now("w", op, boot_ns(), token)
-            if token and wanted.style != "rolled_back":
-                ((realm, _),) = wanted.steps.items()
-                self.tokens.put(who, realm, op, token)
-                if self.config["readers"] == 0:
-                    continue
-                # The writer's own next question: with its token, and without.
-                self.ask(log, realm, "token", [self._question(draw)], op, token)
-                self.ask(log, realm, "bounded", [self._question(draw)], "", None)
-            self.stopped.wait(self.config["write_pause_s"] * draw.uniform(0.2, 2.0))
-
-
-def _item(question: Question) -> dict[str, Any]:
-    subject, code, resource, context = question
-    item: dict[str, Any] = {"subject": subject, "permission": code, "resource": resource}
-    return item if context == 0 else {**item, "context": {"mfa": context == 1}}
-
-
 def main(path: str) -> None:
     config = json.loads(Path(path).read_text(encoding="utf-8"))
     prepare(config)
