@@ -18,6 +18,7 @@ from permissions.cache import reader
 from permissions.cache.state import State
 from permissions.engine.evaluate import evaluate
 from permissions.engine.questions import needs_rows
+from permissions.engine.scopes import SubjectSnapshot
 from permissions.engine.types import Decision, Request
 from resilience.maintenance import SWITCH
 
@@ -102,55 +103,51 @@ def _keeps_nothing_out(state: State, scopes: object, resource: str) -> bool:
 
 
 def plain_many(questions: Sequence[Any], realm: str) -> list[Decision] | None:
-    """The answers to plain questions, (subject, permission[, resource]) each, all of one State; None: this way cannot tell.
-
-    What one question found of subject and resource serves the next of the same.
-    """
+    """The answers to plain questions, (subject, permission[, resource]) each, all of one State; None: this way cannot tell."""
     state = _STATES.get(realm)
     if state is None or clock_gettime_ns(_CLOCK) - state.known_head_ns > state.max_age_ns or SWITCH.on is not None:
         return None
-    subjects, quick, rev = state.subjects.young, state.quick, state.rev
-    granted, denied = state.granted, state.denied
-    answers: list[Decision] = []
-    subject: object = None
-    resource: object = None
-    held: Any = None
-    mask: bytes | None = None
-    allowed = 0
     try:
-        for question in questions:
-            if type(question) is not tuple or not 2 <= len(question) <= 3:
-                return None
-            if question[0] is not subject:
-                subject = question[0]
-                held = subjects.get(subject)
-                if held is None or held.quick is None or held.built_rev > rev:
-                    return None
-                if held.closure is not None and held.closure.changed_rev > held.built_rev:
-                    return None
-                mask = state.plain.get(held.quick) or state.plain_mask(held.quick)
-                resource = None
-            place = quick.get(question[1])
-            if mask is None or place is None:
-                return None
-            if len(question) == 3 and question[2] is not resource:
-                resource = question[2]
-                if resource is not None and not _keeps_nothing_out(state, held.scopes, question[2]):
-                    return None
-            if mask[place[0]] & place[1]:
-                allowed += 1
-                answers.append(granted)
-            else:
-                answers.append(denied)
-    except TypeError:
+        answers = _plain_answers(state, questions)
+    except TypeError:  # as above
         return None
     me = HERE.me
-    if me.connection.in_atomic_block or not answers:
+    if not answers or me.connection.in_atomic_block:
         return None
     me.l1 += len(answers)
-    me.allowed += allowed
-    reader.sample(state, held)
+    me.allowed += sum(answer is state.granted for answer in answers)
+    state.cache.used_ns = reader.boot_ns()
     return answers
+
+
+def _plain_answers(state: State, questions: Sequence[Any]) -> list[Decision] | None:
+    """What one question found of subject and resource serves the next of the same."""
+    subject: object = None
+    resource: object = None
+    held: SubjectSnapshot | None = None
+    mask: bytes | None = None
+    answers: list[Decision] = []
+    for question in questions:
+        if type(question) is not tuple or not 2 <= len(question) <= 3:
+            return None
+        if question[0] is not subject:
+            subject = question[0]
+            held = state.subjects.young.get(question[0])
+            mask = None if held is None or reader.is_void(held, state) else _plain_mask(state, held)
+            resource = None
+        place = state.quick.get(question[1])
+        if mask is None or held is None or place is None:
+            return None
+        if len(question) == 3 and question[2] is not resource:
+            resource = question[2]
+            if resource is not None and not _keeps_nothing_out(state, held.scopes, question[2]):
+                return None
+        answers.append(state.granted if mask[place[0]] & place[1] else state.denied)
+    return answers
+
+
+def _plain_mask(state: State, held: SubjectSnapshot) -> bytes | None:
+    return None if held.quick is None else state.plain.get(held.quick) or state.plain_mask(held.quick)
 
 
 def warm(request: Request, realm: str, *, superuser: bool = False) -> Decision | None:

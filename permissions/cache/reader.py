@@ -20,7 +20,7 @@ from permissions.cache.catch_up import Busy
 from permissions.cache.database import Away
 from permissions.cache.pinned import Pinned, covers, wall_us
 from permissions.cache.reading import CLOCK, boot_ns
-from permissions.cache.realm import STATES, Kind, RealmCache
+from permissions.cache.realm import STATES, Kind, RealmCache, is_void
 from permissions.cache.state import State
 from permissions.engine.questions import needs_rows
 from permissions.engine.reasons import InvalidRequestError, Unavailable
@@ -32,9 +32,11 @@ from resilience.telemetry import Sample
 
 __all__ = [
     "CLOCK",
+    "boot_ns",
     "clock_us",
     "head_of",
     "holding",
+    "is_void",
     "now_us",
     "pin",
     "prefill",

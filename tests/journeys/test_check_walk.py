@@ -90,6 +90,7 @@ def test_a_warm_check_enters_few_modules_and_does_no_io(key: str) -> None:
     assert "permissions.selectors" not in modules
     assert deciding <= {
         "permissions.pdp",
+        "permissions.warm",
         "permissions.cache.reader",
         "permissions.cache.reading",
         "permissions.cache.realm",
