@@ -95,10 +95,10 @@ class Realm(models.Model):
 class Changelog(models.Model):
     """One row for each object a revision touched; written by triggers, and by `triggers.mark` for a flush.
 
-    `kind`: m model, s subject, t team, r resource, k key, * everything, f flush: no row has changed, but whatever memories keep of
-    `object_id` is to go. There it is `<tag>:<value>`: `subject:` or `resource:` and a pattern of ids, `role:`, `team:` or `scope:`
-    and a name. `realm_id` is no foreign key: deleting a realm fires triggers that write here after Django has collected what to
-    delete.
+    `kind`: m model, s subject, t team, r resource, k key, * everything, f flush: no row has changed, but whatever memories keep
+    of `object_id` is to go. There it is `<tag>:<value>`: `subject:` or `resource:` and a pattern of ids, `role:`, `team:` or
+    `scope:` and a name. `realm_id` is no foreign key: deleting a realm fires triggers that write here after Django has collected
+    what to delete.
     """
 
     pk = models.CompositePrimaryKey("realm_id", "rev", "kind", "object_id")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -50,7 +50,9 @@ def test_random_models_come_back_equal():
 
 def defaults(fact: Any) -> dict[str, Any]:
     """A line of a role is a named tuple, the other records are dataclasses."""
-    return fact._field_defaults if isinstance(fact, tuple) else {field.name: field.default for field in dataclasses.fields(fact)}
+    if isinstance(fact, tuple):
+        return cast("Any", fact)._field_defaults
+    return {field.name: field.default for field in dataclasses.fields(fact)}
 
 
 def test_every_field_of_the_facts_travels():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
@@ -125,7 +127,12 @@ def test_a_first_check_is_one_statement(realm: Realm, monkeypatch: pytest.Monkey
     asked: list[str] = []
     if connection.vendor == "postgresql":
         run = postgresql._run
-        monkeypatch.setattr(postgresql, "_run", lambda sql, parameters: asked.append(sql) or run(sql, parameters))
+
+        def seen(sql: str, parameters: Any) -> Any:
+            asked.append(sql)
+            return run(sql, parameters)
+
+        monkeypatch.setattr(postgresql, "_run", seen)
     with CaptureQueriesContext(connection) as queries:
         decision = pdp.check("user:alice", "post:edit", "thread:1")
     assert decision.source == "db"
