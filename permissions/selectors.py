@@ -55,6 +55,12 @@ def to_us(value: dt.datetime | None) -> int | None:
     return (gap.days * 86_400 + gap.seconds) * 1_000_000 + gap.microseconds
 
 
+def is_in_transaction() -> bool:
+    """Whether the caller has a transaction open on this thread's connection, by `atomic` or with autocommit switched off."""
+    # A connection that was never opened has no autocommit either.
+    return not connection.autocommit and (connection.in_atomic_block or connection.connection is not None)
+
+
 @contextmanager
 def one_snapshot() -> Iterator[None]:
     """All reads of the block see the same committed state. In an open transaction the block joins it.
@@ -62,7 +68,7 @@ def one_snapshot() -> Iterator[None]:
     READ COMMITTED gives each statement a snapshot of its own, so a newer subject could meet an older role table; Django's own
     transaction on SQLite begins IMMEDIATE and would wait for every writer. Hence plain BEGINs, which take no lock.
     """
-    if connection.in_atomic_block:
+    if is_in_transaction():
         yield
         return
     with connection.cursor() as cursor:

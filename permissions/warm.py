@@ -48,7 +48,9 @@ _CLOCK: Final = reader.CLOCK
 
 def is_in_transaction() -> bool:
     """Whether the caller stands in one: its own rows may tell what memory does not know."""
-    return bool(HERE.me.connection.in_atomic_block)
+    on = HERE.me.connection
+    # A connection that was never opened has no autocommit either.
+    return not on.autocommit and (on.in_atomic_block or on.connection is not None)
 
 
 def plain(subject: str, permission: str, resource: str | None, realm: str) -> Decision | None:
@@ -57,10 +59,10 @@ def plain(subject: str, permission: str, resource: str | None, realm: str) -> De
     Each text is one that memory knows, so it was looked at when it came in. Written out in one piece: each call in it would cost
     a tenth of the whole (measured). The answers of a revision are the same two objects for every caller.
     """
-    state = _STATES.get(realm)
-    if state is None or clock_gettime_ns(_CLOCK) - state.known_head_ns > state.max_age_ns or SWITCH.on is not None:
-        return None
     try:
+        state = _STATES.get(realm)
+        if state is None or clock_gettime_ns(_CLOCK) - state.known_head_ns > state.max_age_ns or SWITCH.on is not None:
+            return None
         held = state.subjects.young.get(subject)
         place = state.quick.get(permission)
         if held is None or place is None:
@@ -72,13 +74,13 @@ def plain(subject: str, permission: str, resource: str | None, realm: str) -> De
             return None
         if resource is not None and not _keeps_nothing_out(state, held.scopes, resource):
             return None
-    except TypeError:  # a subject, code or resource that is no text: the slow way says so
+    except TypeError:  # something that is no text: the slow way says so
         return None
     mask = state.plain.get(roles) or state.plain_mask(roles)
     if mask is None:
         return None
     me = HERE.me
-    if me.connection.in_atomic_block:
+    if not me.connection.autocommit and is_in_transaction():
         return None
     me.l1 += 1
     if not me.l1 & SAMPLE:
@@ -104,15 +106,15 @@ def _keeps_nothing_out(state: State, scopes: object, resource: str) -> bool:
 
 def plain_many(questions: Sequence[Any], realm: str) -> list[Decision] | None:
     """The answers to plain questions, (subject, permission[, resource]) each, all of one State; None: this way cannot tell."""
-    state = _STATES.get(realm)
-    if state is None or clock_gettime_ns(_CLOCK) - state.known_head_ns > state.max_age_ns or SWITCH.on is not None:
-        return None
     try:
+        state = _STATES.get(realm)
+        if state is None or clock_gettime_ns(_CLOCK) - state.known_head_ns > state.max_age_ns or SWITCH.on is not None:
+            return None
         answers = _plain_answers(state, questions)
     except TypeError:  # as above
         return None
     me = HERE.me
-    if not answers or me.connection.in_atomic_block:
+    if not answers or is_in_transaction():
         return None
     me.l1 += len(answers)
     me.allowed += sum(answer is state.granted for answer in answers)

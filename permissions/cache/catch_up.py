@@ -211,11 +211,16 @@ def _start_over(cache: RealmCache, head: Head, cause: Cause) -> State:
     )
     cache.withdraw()  # nobody is to be served from a history that is gone, should the next lines fail
     if cause == "lost":
-        database.draw_epoch(head)
+        cache.lost_head = head
     return _restart(cache)
 
 
 def _restart(cache: RealmCache) -> State:
+    if cache.lost_head is not None:
+        # Kept until it is done: under the old epoch a token of the lost history would count as reached. A server that cannot
+        # write leaves its checks Unavailable.
+        database.draw_epoch(cache.lost_head)
+        cache.lost_head = None
     model = database.read_model(cache.name, None, None)
     reading = model.reading
     if reading.is_whole and reading.since_stamp is not None:
@@ -303,6 +308,6 @@ def age_ns(state: State) -> int:
 
 def expire(realm: str) -> None:
     """The next check asks for the head, as after a write of this process."""
-    cache = _caches.get(realm)
-    if cache is not None and cache.state is not None:
-        cache.state.known_head_ns = NEVER_NS
+    state = STATES.get(realm)
+    if state is not None:
+        state.known_head_ns = NEVER_NS

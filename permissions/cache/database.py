@@ -16,7 +16,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from permissions import revisions, selectors
 from permissions.cache import l2, postgresql, sqlite
-from permissions.cache.reading import Asked, Reading, boot_ns, head_reading
+from permissions.cache.reading import MOST_ROWS, Asked, Reading, boot_ns, head_reading
 from permissions.cache.rebuild_lock import rebuild_lock
 from permissions.cache.state import MAX_REVISIONS, Change
 from permissions.engine.reasons import Unavailable
@@ -105,9 +105,14 @@ def _port() -> Any:
     return postgresql if connection.vendor == "postgresql" else sqlite
 
 
+def _asked(work: Callable[[], T]) -> T:
+    """On PostgreSQL the cache has connections of its own; a file is read on the thread's."""
+    return work() if connection.vendor == "postgresql" else outside(work)
+
+
 def read_heads(asked: Asked) -> dict[str, Reading]:
     """By realm; one that is not there is left out. One statement on PostgreSQL, whatever their number."""
-    readings: dict[str, Reading] = guarded(lambda: _port().read_heads(asked))
+    readings: dict[str, Reading] = guarded(lambda: _asked(lambda: _port().read_heads(asked)))
     return readings
 
 
@@ -122,7 +127,7 @@ def read_head(name: str, since: int) -> Reading:
 def read_snapshots(name: str, since: int, subjects: Collection[str], resources: Collection[str]) -> Reading:
     """Head, tail and the facts of all that is named; one statement on PostgreSQL."""
     asked = Asked({name: since})
-    found: Reading | None = guarded(lambda: _port().read_snapshots(name, asked, subjects, resources))
+    found: Reading | None = guarded(lambda: _asked(lambda: _port().read_snapshots(name, asked, subjects, resources)))
     if found is None:
         raise NotFound(f"there is no realm {name!r}")
     return found
@@ -156,10 +161,10 @@ def _read_model(name: str, since: int | None, previous: ModelFacts | None) -> Mo
         asked.since[name] = floor
         row = [head.realm_id, head.epoch, head.rev, head.stamp, realm.staleness_s, realm.static_grace_s]
         reading = head_reading(name, [*row, now_us if now_us is not None else _wall_us(), stamp_at(head, floor), tail], asked)
-        if previous is not None and since is not None and reading.is_whole:
-            kinds = {change.kind for change in tail}
-            if "*" not in kinds:
-                names = {change.object_id for change in tail if change.kind == "m"}
+        if previous is not None and reading.is_whole:
+            changes = reading.tail or ()
+            if not any(change.kind == "*" for change in changes):
+                names = {change.object_id for change in changes if change.kind == "m"}
                 return Model(reading, selectors.model_delta(head.realm_id, names, previous) if names else previous)
         return Model(reading, _whole_model(realm, reading))
 
@@ -187,24 +192,32 @@ def _wall_us() -> int:
 
 
 def _floor(head: revisions.Head) -> int:
-    """The revision before the oldest of the last hour, so that all after it are known."""
+    """The oldest revision of the last hour, or the newest before MOST_ROWS changes: all after it are read."""
     with connection.cursor() as cursor:
         cursor.execute(
+            "SELECT rev FROM permissions_changelog WHERE realm_id = %s AND rev <= %s ORDER BY rev DESC LIMIT 1 OFFSET %s",
+            [head.realm_id, head.rev, MOST_ROWS - 1],
+        )
+        row = cursor.fetchone()
+        least = 0 if row is None else int(row[0])
+        cursor.execute(
             f"SELECT min(rev) FROM permissions_changelog WHERE realm_id = %s AND rev > %s AND {HOUR_SQL[connection.vendor]}",  # noqa: S608
-            [head.realm_id, head.rev - MAX_REVISIONS],
+            [head.realm_id, max(least, head.rev - MAX_REVISIONS)],
         )
         (oldest,) = cursor.fetchone()
-    return head.rev if oldest is None else max(oldest, 0)
+    return head.rev if oldest is None else int(oldest)
 
 
-def tail_of(head: revisions.Head, since: int) -> list[Change]:
+def tail_of(head: revisions.Head, since: int) -> list[Change] | None:
+    """The changes of (since, head]; None where they are too many."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT rev, stamp, kind, object_id FROM permissions_changelog WHERE realm_id = %s AND rev > %s AND rev <= %s "
-            "ORDER BY rev",
-            [head.realm_id, since, head.rev],
+            "ORDER BY rev LIMIT %s",
+            [head.realm_id, since, head.rev, MOST_ROWS + 1],
         )
-        return [Change(*row) for row in cursor.fetchall()]
+        rows = cursor.fetchall()
+    return None if len(rows) > MOST_ROWS else [Change(*row) for row in rows]
 
 
 def stamp_at(head: revisions.Head, rev: int) -> int | None:
@@ -224,7 +237,7 @@ def on_live_connection(work: Callable[[], T]) -> T:
     try:
         return work()
     except (OperationalError, InterfaceError):
-        if connection.in_atomic_block:
+        if selectors.is_in_transaction():
             raise
         connection.close()
         return work()
@@ -232,7 +245,7 @@ def on_live_connection(work: Callable[[], T]) -> T:
 
 def outside(work: Callable[[], T]) -> T:
     """`work` on a connection in no transaction: in a caller's one sees an old head, or one's own uncommitted revision."""
-    if not connection.in_atomic_block:
+    if not selectors.is_in_transaction():
         return on_live_connection(work)
     results: list[T] = []
     errors: list[BaseException] = []

@@ -12,9 +12,9 @@ from permissions.cache import catch_up, database, l2
 from permissions.cache.l1 import TwoGenerations
 from permissions.cache.l2 import Candidate
 from permissions.cache.prefetch import Prefetch
-from permissions.cache.reading import Reading
+from permissions.cache.reading import Reading, boot_ns
 from permissions.cache.realm import Kind, RealmCache, Snapshot
-from permissions.cache.single_flight import Batcher
+from permissions.cache.single_flight import MAX_BATCH, Batcher
 from permissions.cache.state import State
 from permissions.engine.scopes import build_resource, build_subject
 from permissions.engine.types import Request, Source
@@ -25,17 +25,22 @@ Key: TypeAlias = tuple[Kind, str]
 _batchers: WeakKeyDictionary[RealmCache, Batcher[Key, None]] = WeakKeyDictionary()
 
 
-def fill(cache: RealmCache, state: State, subjects: Collection[str], resources: Collection[str]) -> Source:
+def fill(
+    cache: RealmCache, state: State, subjects: Collection[str], resources: Collection[str], *, deadline_ns: int | None = None
+) -> Source:
     """Fills the first layer; the deepest layer that was asked. What a concurrent change reached stays missing: ask again.
 
-    Raises Unavailable where the database does not answer, NotFound where the realm is gone.
+    Raises Unavailable where the database does not answer, or not all of it by `deadline_ns`; NotFound where the realm is gone.
     """
     missing: list[Key] = [*(("s", ref) for ref in subjects), *(("r", ref) for ref in resources)]
     missing = _from_l2(cache, state, missing)
     if not missing:
         return "redis"
     try:
-        _batcher(cache).get(missing)
+        for start in range(0, len(missing), MAX_BATCH):
+            if deadline_ns is not None and boot_ns() > deadline_ns:
+                raise database.Away("the database is too slow for so many checks at once", retry_after_s=1.0)
+            _batcher(cache).get(missing[start : start + MAX_BATCH])
     except TimeoutError as error:
         raise database.Away("the database does not answer in time", retry_after_s=1.0) from error
     return "db"

@@ -16,6 +16,7 @@ from django.db import DatabaseError, connection
 
 from permissions.cache import catch_up, invalidation
 from permissions.cache.reading import boot_ns
+from permissions.cache.realm import STATES
 from permissions.cache.upkeep import UPKEEP
 from permissions.engine.reasons import Unavailable
 from permissions.errors import NotFound
@@ -96,7 +97,7 @@ class Follower:
             catch_up.catch_up(realm)
 
     def _interval_s(self) -> float:
-        bounds = [cache.state.max_age_ns for cache in list(catch_up.caches().values()) if cache.state is not None]
+        bounds = [state.max_age_ns for state in list(STATES.values())]
         return max(LEAST_POLL_S, min(POLL_S, *(SHARE * bound / 1e9 for bound in bounds))) if bounds else POLL_S
 
     def forget(self) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from threading import BoundedSemaphore
 from typing import Final
-
-from django.db import connection
 
 from permissions import revisions, selectors
 from permissions.cache import catch_up, database
@@ -25,34 +24,45 @@ from permissions.revisions import Head, Token, TokenFromFuture
 
 # Each reads and may compile a model: more at once would starve the process while it is late already.
 MOST_AT_ONCE: Final = 4
-_room: Final = BoundedSemaphore(MOST_AT_ONCE)
+# Seconds.
+PLACE_WAIT_S: Final = 0.5
+_room = BoundedSemaphore(MOST_AT_ONCE)
 
 
 @contextmanager
-def snapshot() -> Iterator[None]:
-    """One database snapshot; the caller's own transaction where one is open. Raises Unavailable where too many are live."""
-    if connection.in_atomic_block:
-        yield
-        return
-    if not _room.acquire(blocking=False):
+def _place() -> Iterator[None]:
+    """One of few: for checks that memory should have answered. Raises Unavailable where none is free for a while."""
+    room = _room
+    if not room.acquire(timeout=PLACE_WAIT_S):
         raise Unavailable("too many checks are evaluated past the cache", retry_after_s=1.0)
     try:
-        with selectors.one_snapshot():
-            yield
+        yield
     finally:
-        _room.release()
+        room.release()
+
+
+def _after_fork() -> None:
+    """What the parent's threads held stays held for ever in a child."""
+    global _room  # noqa: PLW0603
+    _room = BoundedSemaphore(MOST_AT_ONCE)
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def pin(realm: str, requests: Sequence[Request], token: Token | None, at_us: int | None) -> Pinned:
     """All that the questions need, at the head. Raises NotFound, TokenFromFuture, Unavailable."""
 
     def read() -> Pinned:
-        with snapshot():
+        with selectors.one_snapshot():
             pinned = opened(realm, token, at_us)
             load_for(pinned, requests)
         return pinned
 
-    return database.on_live_connection(read)
+    if selectors.is_in_transaction():
+        return read()
+    with _place():
+        return database.on_live_connection(read)
 
 
 def survey(
@@ -65,7 +75,7 @@ def survey(
     """All the subjects and resources that the callables list, given the realm's id."""
 
     def read() -> Pinned:
-        with snapshot():
+        with selectors.one_snapshot():
             pinned = opened(realm, token, at_us)
             load(pinned, subjects(pinned.head.realm_id), resources(pinned.head.realm_id), [])
         return pinned
@@ -103,6 +113,8 @@ def _changed_model(head: Head, state: State) -> set[str] | None:
     if (head.realm_id, head.epoch) != (state.head.realm_id, state.head.epoch) or head.rev < state.rev:
         return None
     tail = database.tail_of(head, state.rev)
+    if tail is None:
+        return None
     if database.stamp_at(head, state.rev) != state.head.stamp or len({c.rev for c in tail}) != head.rev - state.rev:
         return None
     if any(change.kind == "*" for change in tail):

@@ -20,7 +20,7 @@ from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from psycopg import errors
 from psycopg.abc import PQGen
 
-from permissions.cache.reading import Asked, Facts, Reading, head_reading
+from permissions.cache.reading import MOST_ROWS, Asked, Facts, Reading, head_reading
 from permissions.engine.types import REALM, BindingFact, MembershipFact, ResourceFacts, ResourceNodeFact, SubjectFacts
 from permissions.triggers.schema import user_table
 
@@ -46,12 +46,13 @@ _REALM: Final = """
   (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
   CASE WHEN m.rev > {since} THEN
     (SELECT max(c.stamp) FROM permissions_changelog c WHERE c.realm_id = m.id AND c.rev = {since}) END,
-  CASE WHEN m.rev > {since} AND m.rev - {since} <= 50000 THEN
-    (SELECT json_agg(json_build_array(c.rev, c.stamp, c.kind, c.object_id) ORDER BY c.rev)
-     FROM permissions_changelog c WHERE c.realm_id = m.id AND c.rev > {since} AND c.rev <= m.rev) END
+  CASE WHEN m.rev > {since} THEN
+    (SELECT json_agg(json_build_array(t.rev, t.stamp, t.kind, t.object_id))
+     FROM (SELECT * FROM permissions_changelog c WHERE c.realm_id = m.id AND c.rev > {since} AND c.rev <= m.rev
+           ORDER BY c.rev LIMIT {most}) t) END
 """
 _HEADS: Final = f"""
-SELECT a.name, {_REALM.format(since="a.since")}
+SELECT a.name, {_REALM.format(since="a.since", most=MOST_ROWS + 1)}
 FROM unnest(%(names)s::text[], %(since)s::bigint[]) AS a(name, since) JOIN permissions_realm m ON m.name = a.name
 """
 # `OFFSET 0` keeps a planner without statistics from joining all bindings first: they are looked up holder by holder. A binding's
@@ -77,7 +78,7 @@ node AS (
   FROM m JOIN permissions_resource n ON n.realm_id = m.id AND n.ref = ANY (%(resources)s::text[])
   UNION
   SELECT n.id, n.ref, n.inherit, n.parent_id FROM node c JOIN permissions_resource n ON n.id = c.parent_id)
-SELECT {_REALM.format(since="%(since)s::bigint")},
+SELECT {_REALM.format(since="%(since)s::bigint", most=MOST_ROWS + 1)},
   (SELECT json_agg(json_build_array(w.ref, w.kind, w.active, w.locked, w.attributes, w.user_active, w.user_super)) FROM who w),
   (SELECT json_agg(json_build_array(a.ref, t.ref, {_US.format("up.valid_from")}, {_US.format("up.valid_until")}))
    FROM up JOIN permissions_subject a ON a.id = up.member_id JOIN permissions_subject t ON t.id = up.team_id),

@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError
 
-from permissions import revisions
+from permissions import revisions, selectors
 from permissions.cache import catch_up, database, filling, live, transactions
 from permissions.cache.catch_up import Busy
 from permissions.cache.database import Away
@@ -22,6 +22,7 @@ from permissions.cache.pinned import Pinned, covers, wall_us
 from permissions.cache.reading import CLOCK, boot_ns
 from permissions.cache.realm import STATES, Kind, RealmCache, is_void
 from permissions.cache.state import State
+from permissions.engine import names
 from permissions.engine.questions import needs_rows
 from permissions.engine.reasons import InvalidRequestError, Unavailable
 from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot, build_resource, build_subject
@@ -58,6 +59,8 @@ Position = tuple[int, str, int, int]
 ATTEMPTS: Final = 3
 # Seconds: the hard limit of waiting while another thread asks for the head.
 ASK_WAIT_S: Final = 1.0
+# Seconds: what all the reads of one question or batch may take together.
+FILL_WAIT_S: Final = 1.0
 _DEEPER: Final[dict[Source, int]] = {"l1": 0, "redis": 1, "db": 2, "live": 3}
 
 
@@ -162,9 +165,13 @@ def head_of(realm: str) -> Head:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def _refusals(realm: object) -> Iterator[None]:
     try:
+        if not isinstance(realm, str) or realm not in STATES:
+            names.check_text(realm, "realm", max_length=names.MAX_NAME)
         yield
+    except names.BadNameError as error:
+        raise InvalidRequestError(str(error)) from error
     except NotFound as error:
         raise InvalidRequestError(str(error)) from error
     except (DatabaseError, InterfaceError) as error:
@@ -185,7 +192,7 @@ def pin(
 
     `facts`: snapshots with what they were built from, for an explanation; memory holds none such.
     """
-    with _refusals():
+    with _refusals(realm):
         if transactions.is_live(STATES.get(realm), realm):
             return live.pin(realm, requests, token, at_us)
         try:
@@ -199,6 +206,7 @@ def _pinned(
     realm: str, requests: Sequence[Request], *, token: Token | None, full: bool, at_us: int | None, facts: bool
 ) -> Pinned:
     cache = catch_up.cache_of(realm)
+    deadline_ns = boot_ns() + int(FILL_WAIT_S * 1e9)
     source: Source = "l1"
     by_rows = at_us is not None or facts or any(map(needs_rows, requests))
     for _ in range(ATTEMPTS):
@@ -217,7 +225,7 @@ def _pinned(
             pinned.source = source
             pinned.is_stale = is_stale
             return pinned
-        deepest = filling.fill(cache, state, subjects, resources)
+        deepest = filling.fill(cache, state, subjects, resources, deadline_ns=deadline_ns)
         if source == "l1":
             filling.learn(cache, requests, subjects, resources)
         source = max(source, deepest, key=_DEEPER.__getitem__)
@@ -251,7 +259,10 @@ def _current(cache: RealmCache, token: Token | None, full: bool) -> tuple[State,
 def _serves(state: State, token: Token | None, now_ns: int) -> bool:
     if now_ns - state.known_head_ns > state.max_age_ns:
         return False
-    return token is None or (not _is_foreign(state, token) and covers(state.head, token))
+    if token is None:
+        return True
+    # A token of another realm may be of the one that has the name by now: only who asks can tell.
+    return token.realm_id == state.head.realm_id and not _is_foreign(state, token) and covers(state.head, token)
 
 
 def _is_foreign(state: State, token: Token | None) -> bool:
@@ -329,14 +340,15 @@ def _unknown_resource(ref: str) -> ResourceSnapshot:
 
 def _by_rows(cache: RealmCache, state: State, requests: Sequence[Request], at_us: int | None) -> Pinned | None:
     """Questions that memory cannot answer, from rows at the State's revision; None when the database has moved on."""
-    if connection.in_atomic_block:
+    if selectors.is_in_transaction():
         return live.pin(cache.name, requests, None, at_us)
 
     def read() -> Pinned | None:
-        with live.snapshot():
+        with selectors.one_snapshot():
             if revisions.head(cache.name).key != state.head.key:
                 return None
-            pinned = Pinned(state.head, state.table, now_us(state) if at_us is None else at_us, "db")
+            instant_us = (selectors.database_now_us() or wall_us()) if at_us is None else at_us
+            pinned = Pinned(state.head, state.table, instant_us, "db")
             live.load_for(pinned, requests)
         return pinned
 
@@ -345,7 +357,7 @@ def _by_rows(cache: RealmCache, state: State, requests: Sequence[Request], at_us
 
 def prefill(realm: str, kind: Kind, refs: Collection[str]) -> int:
     """Makes snapshots resident, through the second layer and the database; how many were missing. Raises what a check raises."""
-    with _refusals():
+    with _refusals(realm):
         return filling.prefill(catch_up.cache_of(realm), kind, refs)
 
 
@@ -362,7 +374,7 @@ def survey(
 
     Nothing is kept, so that a search over everything evicts nothing that checks need.
     """
-    with _refusals():
+    with _refusals(realm):
         is_live = transactions.is_live(STATES.get(realm), realm)
         if not is_live:
             try:

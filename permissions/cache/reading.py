@@ -13,6 +13,9 @@ from permissions.revisions import Head, epoch_text
 
 # Counts suspended time too, so that a frozen process sees how old its State is.
 CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+# Rows of the changelog in one tail; a revision has 20,000 at most. More are as good as a hole: reading the realm anew is quicker,
+# and no statement may grow with what a process has slept through.
+MOST_ROWS: Final = 25_000
 # No State yet: no tail is asked for.
 NO_REVISION: Final = 1 << 60
 
@@ -75,7 +78,7 @@ def head_reading(name: str, row: Sequence[Any], asked: Asked) -> Reading:
         head=Head(realm_id, name, epoch_text(epoch), rev, stamp),
         since=since,
         since_stamp=stamp if since == rev else since_stamp,
-        tail=() if since == rev else None if tail is None else [Change(*change) for change in tail],
+        tail=() if since == rev else None if tail is None or len(tail) > MOST_ROWS else [Change(*change) for change in tail],
         asked_ns=asked.at_ns,
         now_us=now_us,
         offset_us=now_us - middle_us,

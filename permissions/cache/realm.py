@@ -76,6 +76,7 @@ class RealmCache:
     """`lock` is held for moments, `apply_lock` while a revision is fetched and applied, `ask_lock` while the head is asked for.
 
     `used_ns`: when a check last needed the realm (sampled). `wanted_rev`: this process wrote this revision, so must reach it.
+    `lost_head`: the database has lost commits, and no new epoch was drawn yet.
     """
 
     def __init__(self, name: str) -> None:
@@ -87,6 +88,7 @@ class RealmCache:
         self.window = Window(0, 0)
         self.used_ns = NEVER_NS
         self.wanted_rev = 0
+        self.lost_head: Head | None = None
         self.hot = HotList()
         self.prefetch_subjects: Prefetch | None = None
         self.prefetch_resources: Prefetch | None = None

@@ -11,9 +11,7 @@ from collections.abc import Collection
 from django.db import connection
 
 from permissions import selectors
-from permissions.cache.reading import Asked, Facts, Reading, head_reading
-
-MOST: int = 50_000
+from permissions.cache.reading import MOST_ROWS, Asked, Facts, Reading, head_reading
 
 
 def _row(name: str, since: int) -> list[object] | None:
@@ -27,15 +25,15 @@ def _row(name: str, since: int) -> list[object] | None:
             return None
         realm_id, rev = row[0], row[2]
         since_stamp, tail = None, None
-        if since < rev and rev - since <= MOST:
+        if since < rev:
             cursor.execute(
                 "SELECT rev, stamp, kind, object_id FROM permissions_changelog WHERE realm_id = %s AND rev >= %s AND rev <= %s "
-                "ORDER BY rev",
-                [realm_id, since, rev],
+                "ORDER BY rev LIMIT %s",
+                [realm_id, since + 1, rev, MOST_ROWS + 1],
             )
-            rows = cursor.fetchall()
-            since_stamp = next((stamp for number, stamp, _, _ in rows if number == since), None)
-            tail = [change for change in rows if change[0] > since]
+            tail = cursor.fetchall()
+            cursor.execute("SELECT max(stamp) FROM permissions_changelog WHERE realm_id = %s AND rev = %s", [realm_id, since])
+            (since_stamp,) = cursor.fetchone()
     return [*row, time.time_ns() // 1_000, since_stamp, tail]
 
 

@@ -12,6 +12,7 @@ from django.db.backends.signals import connection_created
 
 from permissions import revisions
 from permissions.cache.state import State
+from permissions.selectors import is_in_transaction
 from permissions.writing import current_write
 
 # Statements that change no row. A function that writes, called by SELECT, is not noticed: the poll finds it once committed.
@@ -23,7 +24,7 @@ _MARK: Final = "permissions_wrote"
 
 def _note(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
     on = context["connection"]
-    if not on.in_atomic_block:
+    if on.autocommit and not on.in_atomic_block:
         if getattr(on, _MARK, False):
             setattr(on, _MARK, False)
     elif not isinstance(sql, str) or READS.match(sql) is None:
@@ -45,7 +46,7 @@ def watch() -> None:
 
 def is_live(state: State | None, realm: str) -> bool:
     """Whether a check here must be evaluated in the open transaction: it has written permissions, or is about to."""
-    if not connection.in_atomic_block:
+    if not is_in_transaction():
         return False
     if current_write() is not None:
         return True  # a guard judges the locked state, which no cache may know yet

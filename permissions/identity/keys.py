@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, cast
 from weakref import WeakKeyDictionary
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError
 from django.db.models.functions import Now
 
 from permissions import pdp, revisions
@@ -24,7 +24,7 @@ from permissions.engine import keys
 from permissions.engine.reasons import InvalidRequestError, Unavailable
 from permissions.engine.types import Asserted
 from permissions.models import ApiKey
-from permissions.selectors import to_us
+from permissions.selectors import is_in_transaction, to_us
 
 log = logging.getLogger("permissions.identity")
 
@@ -86,7 +86,7 @@ def resolve(header: str) -> Caller | None:
         return None
     mark = _mark_of(header)
     # An open transaction may see a revoke that no other does; what it reads is neither taken from the memory nor kept in it.
-    alone = connection.in_atomic_block
+    alone = is_in_transaction()
     caller = None if alone else _recall_fresh(mark)
     if caller is not None:
         return caller
