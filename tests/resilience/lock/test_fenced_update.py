@@ -156,7 +156,7 @@ def test_after_a_failover_with_lost_writes_the_database_refuses_the_lower_fence(
         primary, replica = launcher.redis(), launcher.redis()
         with redis.Redis.from_url(primary.url) as one, redis.Redis.from_url(replica.url) as other:
             link_up(one, other)
-            before = LockFactory(RedisStore(primary.url, timeout_s=5)).create("earlier")
+            before = LockFactory(RedisStore(primary.url, timeout_s=5)).create("earlier", ttl_s=60)
             assert before.acquire()
             assert one.wait(1, 20_000) == 1  # what was written before the cut is there
             other.replicaof("NO", "ONE")
