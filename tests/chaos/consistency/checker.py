@@ -3,7 +3,8 @@
 C1 wrong: the answer is none of those that the law gives at that revision between the start and the end of the check.
 C2 broken token: a revision below the token's, or a token refused that the realm had reached.
 C3 beyond the bound: a commit acknowledged before (start - D) is not in it.
-C4 back: in one process a later answer names an older revision of the same history.
+C4 back: in one process a later answer names an older revision of the same history than W was seen at. (A live answer is read
+   past the cache, ahead of W, and says nothing of it.)
 Also: revisions without gaps, one transaction each; what made no revision changes nothing; the final rows equal the replay.
 
 A history ends where the database lost commits; the next one begins with what was put back. An answer may belong to a dead history
@@ -102,6 +103,10 @@ class Answer:
     @property
     def rev(self) -> int:
         return int(self.items[0][6])
+
+    @property
+    def is_live(self) -> bool:
+        return bool(self.items[0][7] == "live")
 
 
 @dataclass(slots=True)
@@ -320,7 +325,8 @@ def _never_back(findings: Findings, realm: str, good: list[tuple[Answer, int]]) 
         place, newest = 0, 0
         for answer in sorted(mine, key=lambda answer: answer.start_ns):
             while place < len(ended) and ended[place].end_ns < answer.start_ns:
-                newest = max(newest, ended[place].rev)
+                if not ended[place].is_live:
+                    newest = max(newest, ended[place].rev)
                 place += 1
             if answer.rev < newest:
                 findings.tell("back", f"{realm} {process}: {newest} was answered before :: {answer}")

@@ -38,7 +38,7 @@ class Story:
         self, at_ms: float, rev: int, given: tuple[int, str], *, mode: str = "bounded", op: str = "", log: Any = None
     ) -> None:
         start, wall = int(at_ms * MS), WALL_US + int(at_ms * 1000)
-        item = ["user:u0", "doc:read", None, 0, *given, rev, "l1", 0]
+        item = ["user:u0", "doc:read", None, 0, *given, rev, source, 0]
         (log or self.log).now("a", start, start + MS // 10, wall, wall + 100, "alpha", mode, op, [item])
 
     def found(self, *more: checker.History) -> checker.Findings:
@@ -116,6 +116,15 @@ def test_full_mode_must_see_every_acknowledged_commit(story):
 def test_a_process_that_goes_back_is_blamed(story):
     story.answer(210, 3, NO)
     story.answer(220, 2, YES)
+    assert story.found().back == 1
+
+
+def test_a_live_answer_is_ahead_of_what_the_process_knows_and_never_behind(story):
+    story.answer(210, 3, NO, source="live")
+    story.answer(220, 2, YES)
+    assert story.found().faults == 0
+    story.answer(230, 3, NO)
+    story.answer(240, 2, YES, source="live")
     assert story.found().back == 1
 
 
