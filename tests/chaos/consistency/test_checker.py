@@ -35,7 +35,15 @@ class Story:
         self.log.now("w", op, int(at_ms * MS), "")
 
     def answer(
-        self, at_ms: float, rev: int, given: tuple[int, str], *, mode: str = "bounded", op: str = "", log: Any = None
+        self,
+        at_ms: float,
+        rev: int,
+        given: tuple[int, str],
+        *,
+        mode: str = "bounded",
+        op: str = "",
+        log: Any = None,
+        source: str = "l1",
     ) -> None:
         start, wall = int(at_ms * MS), WALL_US + int(at_ms * 1000)
         item = ["user:u0", "doc:read", None, 0, *given, rev, source, 0]
