@@ -59,11 +59,33 @@ class Pair:
         return str(headers[TOKEN])
 
 
-@pytest.fixture(params=["with redis", "without redis", "redis gone from the start"])
-def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
-    with Launcher() as launcher, ExitStack() as stack:
+@dataclass
+class Site:
+    """A database with the model in it, and what a process needs to serve it."""
+
+    database: Server
+    there: dict[str, str]
+    caller: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    with Launcher() as launcher:
         database = launcher.postgres()
         there = {**KEY, "DATABASE_URL": database.url}
+        manage(folder, "migrate", "-v0", **there)
+        bundle = folder / "bundle.yaml"
+        bundle.write_text(BUNDLE)
+        manage(folder, "apply", str(bundle), **there)
+        key = manage(folder, "api_key", "create", "ops", "--admin", **there).strip()
+        yield Site(database, there, {"Authorization": f"Bearer {key}"})
+
+
+@pytest.fixture(params=["with redis", "without redis", "redis gone from the start"])
+def pair(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterator[Pair]:
+    with Launcher() as launcher, ExitStack() as stack:
+        there = dict(site.there)
         redis = None
         if request.param != "without redis":
             redis = launcher.redis()
@@ -72,16 +94,11 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
             assert redis is not None
             os.kill(redis.processes[0].pid, signal.SIGKILL)
             redis.processes[0].wait()
-        manage(tmp_path, "migrate", "-v0", **there)
-        bundle = tmp_path / "bundle.yaml"
-        bundle.write_text(BUNDLE)
-        manage(tmp_path, "apply", str(bundle), **there)
-        caller = {"Authorization": f"Bearer {manage(tmp_path, 'api_key', 'create', 'ops', '--admin', **there).strip()}"}
         servers = [stack.enter_context(run("serve", "--port", "0", folder=tmp_path, **there)) for _ in range(2)]
         first, second = (address_of(server) for server in servers)
-        pair = Pair((first, second), caller, database, redis)
+        pair = Pair((first, second), site.caller, site.database, redis)
         for url in pair.urls:
-            until(200, url, caller)
+            until(200, url, site.caller)
         yield pair
 
 
@@ -118,7 +135,7 @@ def evaluation(pair: Pair, place: int) -> tuple[int, Any]:
 
 @pytest.mark.parametrize("pair", ["without redis"], indirect=True)
 def test_a_database_gone_longer_than_the_bound_fails_closed_and_comes_back_by_itself(pair: Pair) -> None:
-    pair.grant()
+    binding = pair.grant()
     begun = time.monotonic()
     while not pair.decide(1):
         assert time.monotonic() - begun < WITHIN_S
@@ -140,3 +157,4 @@ def test_a_database_gone_longer_than_the_bound_fails_closed_and_comes_back_by_it
     while evaluation(pair, 1)[0] != 200:
         assert time.monotonic() - back < 3.0 + WITHIN_S / 20, "it serves again by itself within three seconds"
         time.sleep(0.02)
+    pair.revoke(binding)
