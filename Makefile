@@ -67,9 +67,9 @@ check: $(TEST) ## Style, types, import contracts, migrations, deployment, docs, 
 bench: $(TEST) ## Ratios of speed, measured on this machine
 	$(PY) benchmarks/run.py $(ARGS)
 
-chaos: $(TEST) ## The long proof: kills and freezes of real servers (CHAOS_SECONDS=600, then every test marked chaos)
+chaos: $(TEST) ## The long proof: kills and freezes of real servers (CHAOS_SECONDS=600, then every test marked chaos or long)
 	$(PY) -m tests.chaos.consistency.long
-	$(PY) -m pytest -m chaos $(T)
+	$(PY) -m pytest --long -m "chaos or long" $(T)
 
 certify: $(TEST) ## AuthZEN's certification levels, played against a demo server of its own
 	$(PY) scripts/certify $(ARGS)

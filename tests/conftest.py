@@ -30,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--second-database", action="store_true", help="only what is marked both_databases; with TEST_DATABASE=sqlite"
     )
+    parser.addoption("--long", action="store_true", help="also what is marked long: make chaos gives it")
     parser.addoption(
         "--no-servers", action="store_true", help="start no database: for tests that touch none (the engine's, the launcher's)"
     )
@@ -60,10 +61,14 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    others = set()
     if config.getoption("--second-database"):
-        others = [item for item in items if item.get_closest_marker("both_databases") is None]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in set(others)]
+        others |= {item for item in items if item.get_closest_marker("both_databases") is None}
+    if not config.getoption("--long"):
+        others |= {item for item in items if item.get_closest_marker("long") is not None}
+    if others:
+        config.hook.pytest_deselected(items=[item for item in items if item in others])
+        items[:] = [item for item in items if item not in others]
 
 
 @pytest.fixture(scope="session")
