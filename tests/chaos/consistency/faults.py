@@ -121,7 +121,7 @@ def lose_commits(run: Run, draw: random.Random) -> None:
 
 def lose_unseen(run: Run, draw: random.Random) -> None:
     """The same, and all processes but one are frozen until the lost numbers have been made again."""
-    _put_back(run, draw, frozen_s=1.5)
+    _put_back(run, draw, frozen_s=2.5)
 
 
 def restore_backup(run: Run, draw: random.Random) -> None:

@@ -73,7 +73,7 @@ def hunt(stage: Stage, name: str, seed: int) -> tuple[bool, str]:
         if report.findings.faults:
             return True, f"caught within {spent:.0f} s: {_blamed(report)} of {checks} checks"
     return False, f"not seen in {spent:.0f} s and {checks} checks" + (
-        "; the sync-point scenes see it" if name in plans.RARE else ""
+        "; the state machine or a scene is sure to see it" if name in plans.RARE else ""
     )
 
 
