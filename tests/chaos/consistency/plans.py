@@ -38,6 +38,6 @@ MUTANTS: Final = {
 }
 # Seconds that a mutant is given in one run, before the next one of another seed.
 MUTANT_S: Final = 20.0
-# These show only if two things meet in one instant: the state machine or a scene of `test_sync_points.py` is sure to see them, the
-# harness may.
+# These show only if two things meet in one instant: the state machine or a scene of `test_sync_points.py` is sure to see them,
+# the harness may.
 RARE: Final = frozenset({"torn_table", "stored_unproven", "epoch_ignored", "stamp_unchecked"})
