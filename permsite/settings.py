@@ -164,6 +164,11 @@ def database(url: str, *, pooled: bool = True) -> dict[str, Any]:
         parameters["CONN_HEALTH_CHECKS"] = True
         options.setdefault("application_name", "permsite")
         options.setdefault("connect_timeout", 5)
+        # Over TCP: a server that went without a word is noticed within half a minute, not within hours.
+        options.setdefault("keepalives_idle", 10)
+        options.setdefault("keepalives_interval", 5)
+        options.setdefault("keepalives_count", 3)
+        options.setdefault("tcp_user_timeout", 20_000)
         if pooled:
             options.setdefault("pool", {"min_size": 1, "max_size": 10, "timeout": 5})
     return parameters

@@ -15,7 +15,7 @@ from permissions.cache import database
 from permissions.cache.events import Event
 from permissions.cache.reading import Asked, Reading, boot_ns
 from permissions.cache.realm import NEVER_NS, STATES, RealmCache
-from permissions.cache.state import Change, State, Window
+from permissions.cache.state import KINDS, Change, State, Window
 from permissions.conditions import cel
 from permissions.engine.compile import compile_table
 from permissions.engine.reasons import Unavailable
@@ -60,6 +60,12 @@ def forget(realm: str) -> None:
     cache = _caches.pop(realm, None)
     if cache is not None:
         cache.withdraw()
+
+
+def forget_empty(cache: RealmCache) -> None:
+    """Of a realm that could not be read, nothing is kept: a caller may invent names for ever."""
+    if cache.state is None and _caches.get(cache.name) is cache and cache.lost_head is None:
+        _caches.pop(cache.name, None)
 
 
 def reset() -> None:
@@ -192,6 +198,8 @@ def _broken(cache: RealmCache, state: State, reading: Reading) -> Cause | None:
         return "lost"
     if reading.head.rev > state.rev and (reading.since_stamp is None or not reading.is_whole):
         return "gap"
+    if any(change.kind not in KINDS for change in reading.tail or ()):
+        return "gap"  # of a newer version: what it changed cannot be told
     return None
 
 

@@ -6,9 +6,12 @@ Every answer is of one database snapshot. Raises Away where the database does no
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -16,7 +19,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from permissions import revisions, selectors
 from permissions.cache import l2, postgresql, sqlite
-from permissions.cache.reading import MOST_ROWS, Asked, Reading, boot_ns, head_reading
+from permissions.cache.reading import MOST_ROWS, Asked, Reading, RefusedRead, boot_ns, head_reading
 from permissions.cache.rebuild_lock import rebuild_lock
 from permissions.cache.state import MAX_REVISIONS, Change
 from permissions.engine.reasons import Unavailable
@@ -34,12 +37,20 @@ T = TypeVar("T")
 
 # Nanoseconds. After so long without a fault the breaker is not asked: its own look takes a third of what the head's does.
 QUIET_NS: Final = 10_000_000_000
+# Seconds that a read over Django's connection may take: a look at some rows, or at what changed of a model; a whole model, as the
+# first check of a realm in a process needs it (250,000 grants take one); a search over a million subjects.
+ROWS_LIMIT_S: Final = 1.5
+MODEL_LIMIT_S: Final = 5.0
+SEARCH_LIMIT_S: Final = 15.0
+# Of ten connections that Django's pool gives.
+READERS: Final = 4
 HOUR_SQL: Final = {
     "postgresql": "at > now() - interval '1 hour'",
     "sqlite": "at > strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 hour')",
 }
 
 _failed_ns = -(1 << 62)
+_readers = ThreadPoolExecutor(READERS, thread_name_prefix="permissions-read")
 
 
 class Away(Unavailable):
@@ -65,7 +76,7 @@ def breaker() -> CircuitBreaker:
         minimum_calls=5,
         slow_call_s=0.9,  # a read is given up after a second; a healthy one takes under a millisecond
         open_s=1.0,  # chosen: the end of a failover is noticed within a second
-        ignore=(NotFound,),
+        ignore=(NotFound, RefusedRead),
         store=local_store(),
     )
 
@@ -93,6 +104,15 @@ def guarded(work: Callable[[], T]) -> T:
 
 def _raise(error: Exception) -> NoReturn:
     raise error
+
+
+def _after_fork() -> None:
+    """The parent's threads are not here."""
+    global _readers  # noqa: PLW0603
+    _readers = ThreadPoolExecutor(READERS, thread_name_prefix="permissions-read")
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def reset() -> None:
@@ -139,7 +159,7 @@ def read_model(name: str, since: int | None, previous: ModelFacts | None) -> Mod
     Without `since`, the tail is the last hour's, so that snapshots of the second layer can be proven.
     """
     if since is not None:
-        return guarded(lambda: outside(lambda: _read_model(name, since, previous)))
+        return guarded(lambda: _model_within(lambda: _read_model(name, since, previous), ROWS_LIMIT_S))
 
     def from_nothing() -> Model:
         # Of several processes that start together one reads and compiles, the others find it in the second layer; nobody waits
@@ -147,7 +167,11 @@ def read_model(name: str, since: int | None, previous: ModelFacts | None) -> Mod
         with rebuild_lock(revisions.head(name).realm_id):
             return _read_model(name, None, None)
 
-    return guarded(lambda: outside(from_nothing))
+    return guarded(lambda: _model_within(from_nothing, MODEL_LIMIT_S))
+
+
+def _model_within(work: Callable[[], Model], limit_s: float) -> Model:
+    return outside(work) if selectors.is_in_transaction() else bounded(work, limit_s=limit_s)
 
 
 def _read_model(name: str, since: int | None, previous: ModelFacts | None) -> Model:
@@ -241,6 +265,29 @@ def on_live_connection(work: Callable[[], T]) -> T:
             raise
         connection.close()
         return work()
+
+
+def bounded(work: Callable[[], T], *, limit_s: float) -> T:
+    """`work` on a connection of its own thread, for at most `limit_s`; inside a caller's transaction on the caller's.
+
+    A server that is frozen, or behind a network that swallows packets, closes nothing, and Django's connection waits for ever.
+    Whoever was given up ends when its connection does. Raises Away.
+    """
+    if connection.vendor != "postgresql" or selectors.is_in_transaction():
+        return on_live_connection(work)
+
+    def run() -> T:
+        try:
+            return on_live_connection(work)
+        finally:
+            connection.close()  # back to the pool
+
+    future = _readers.submit(run)
+    try:
+        return future.result(timeout=limit_s)
+    except FutureTimeoutError as error:
+        future.cancel()
+        raise Away("the database does not answer in time", retry_after_s=1.0) from error
 
 
 def outside(work: Callable[[], T]) -> T:

@@ -62,7 +62,7 @@ def pin(realm: str, requests: Sequence[Request], token: Token | None, at_us: int
     if selectors.is_in_transaction():
         return read()
     with _place():
-        return database.on_live_connection(read)
+        return database.bounded(read, limit_s=database.ROWS_LIMIT_S)
 
 
 def survey(
@@ -80,7 +80,7 @@ def survey(
             load(pinned, subjects(pinned.head.realm_id), resources(pinned.head.realm_id), [])
         return pinned
 
-    return database.on_live_connection(read)
+    return database.bounded(read, limit_s=database.SEARCH_LIMIT_S)
 
 
 def opened(realm: str, token: Token | None, at_us: int | None) -> Pinned:

@@ -20,7 +20,7 @@ from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from psycopg import errors
 from psycopg.abc import PQGen
 
-from permissions.cache.reading import MOST_ROWS, Asked, Facts, Reading, head_reading
+from permissions.cache.reading import MOST_ROWS, Asked, Facts, Reading, RefusedRead, head_reading
 from permissions.engine.types import REALM, BindingFact, MembershipFact, ResourceFacts, ResourceNodeFact, SubjectFacts
 from permissions.triggers.schema import user_table
 
@@ -57,7 +57,7 @@ FROM unnest(%(names)s::text[], %(since)s::bigint[]) AS a(name, since) JOIN permi
 """
 # `OFFSET 0` keeps a planner without statistics from joining all bindings first: they are looked up holder by holder. A binding's
 # realm is its subject's, by a law of the database.
-_US: Final = "(extract(epoch FROM {0}) * 1000000)::bigint"
+_US: Final = "CASE WHEN isfinite({0}) THEN (extract(epoch FROM {0}) * 1000000)::bigint END"
 _SNAPSHOTS: Final = f"""
 WITH RECURSIVE
 m AS MATERIALIZED (SELECT * FROM permissions_realm WHERE name = %(name)s),
@@ -195,6 +195,8 @@ def close() -> None:
 def _run(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     try:
         return _pool.run(sql, parameters)
+    except (psycopg.DataError, psycopg.ProgrammingError) as error:
+        raise RefusedRead(f"{type(error).__name__}: {error}") from error
     except psycopg.Error as error:
         raise OperationalError(f"{type(error).__name__}: {error}") from error
 

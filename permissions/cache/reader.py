@@ -29,6 +29,7 @@ from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot, build_r
 from permissions.engine.types import Request, ResourceFacts, ResourceNodeFact, Source, SubjectFacts
 from permissions.errors import NotFound
 from permissions.revisions import Head, Token, TokenFromFuture
+from resilience import telemetry
 from resilience.telemetry import Sample
 
 __all__ = [
@@ -174,6 +175,10 @@ def _refusals(realm: object) -> Iterator[None]:
         raise InvalidRequestError(str(error)) from error
     except NotFound as error:
         raise InvalidRequestError(str(error)) from error
+    except (TypeError, AttributeError, KeyError) as error:
+        # A row that no service wrote, such as a list with a hole by foreign SQL: no decision rather than a guess, or a fault.
+        telemetry.internal_error("permission_cache", "read", error)
+        raise Unavailable("a stored row cannot be read", retry_after_s=60.0) from error
     except (DatabaseError, InterfaceError) as error:
         log.warning("the database did not answer: %s", type(error).__name__)
         raise Unavailable("the database does not answer", retry_after_s=1.0) from error
@@ -199,7 +204,7 @@ def pin(
             return _pinned(realm, requests, token=token, full=full, at_us=at_us, facts=facts)
         except Busy:
             # A change of the model takes longer than the bound: no older table may serve, so the rows are asked themselves.
-            return live.pin(realm, requests, token, at_us)
+            return _live(realm, requests, token, at_us)
 
 
 def _pinned(
@@ -230,7 +235,15 @@ def _pinned(
             filling.learn(cache, requests, subjects, resources)
         source = max(source, deepest, key=_DEEPER.__getitem__)
     # It lost the race against changes each time, or stands at the very boundary of a validity.
-    return live.pin(realm, requests, token, at_us)
+    return _live(realm, requests, token, at_us)
+
+
+def _live(realm: str, requests: Sequence[Request], token: Token | None, at_us: int | None) -> Pinned:
+    pinned = live.pin(realm, requests, token, at_us)
+    cache = catch_up.find(realm)
+    if cache is not None:
+        cache.want(pinned.head.rev)  # the next answer of this process is not to be an older one
+    return pinned
 
 
 def _current(cache: RealmCache, token: Token | None, full: bool) -> tuple[State, bool]:
@@ -250,6 +263,8 @@ def _current(cache: RealmCache, token: Token | None, full: bool) -> tuple[State,
         return _graced(cache, token, full, away)
     finally:
         cache.ask_lock.release()
+        if cache.state is None:
+            catch_up.forget_empty(cache)
     cache.used_ns = asked_ns
     if token is not None and not covers(state.head, token):
         raise TokenFromFuture("the token names a revision that this realm has not reached")
@@ -352,7 +367,7 @@ def _by_rows(cache: RealmCache, state: State, requests: Sequence[Request], at_us
             live.load_for(pinned, requests)
         return pinned
 
-    return database.on_live_connection(read)
+    return database.bounded(read, limit_s=database.ROWS_LIMIT_S)
 
 
 def prefill(realm: str, kind: Kind, refs: Collection[str]) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from django.db import DatabaseError
+
 from permissions.cache.state import Change
 from permissions.engine.types import ResourceFacts, SubjectFacts
 from permissions.revisions import Head, epoch_text
@@ -22,6 +24,10 @@ NO_REVISION: Final = 1 << 60
 
 def boot_ns() -> int:
     return time.clock_gettime_ns(CLOCK)
+
+
+class RefusedRead(DatabaseError):
+    """The database answered, and refused: a value that cannot be (such as an infinite date), not a database that is away."""
 
 
 @dataclass(slots=True)

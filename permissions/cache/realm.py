@@ -42,10 +42,15 @@ class Closures:
     def __init__(self) -> None:
         self._by_refs: WeakValueDictionary[tuple[str, ...], Closure] = WeakValueDictionary()
         self._by_ref: dict[str, WeakSet[Closure]] = {}
+        # Ids left after the last sweep: one of which nothing is resident any more would keep its empty set for ever.
+        self._swept = 500
 
     def intern(self, closure: Closure) -> Closure:
         found = self._by_refs.get(closure.refs)
         if found is None:
+            if len(self._by_ref) > 1_000 and len(self._by_ref) > 2 * self._swept:
+                self._by_ref = {ref: closures for ref, closures in self._by_ref.items() if closures}
+                self._swept = len(self._by_ref)
             found = self._by_refs[closure.refs] = closure
             for ref in closure.refs:
                 self._by_ref.setdefault(ref, WeakSet()).add(closure)

@@ -5,6 +5,7 @@ A file is read in microseconds, so one statement would gain nothing; a transacti
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection
 
@@ -12,6 +13,9 @@ from django.db import connection
 
 from permissions import selectors
 from permissions.cache.reading import MOST_ROWS, Asked, Facts, Reading, head_reading
+
+# Device and inode of the file that a connection was opened on, kept on it.
+_FILE = "permissions_file"
 
 
 def _row(name: str, since: int) -> list[object] | None:
@@ -37,8 +41,25 @@ def _row(name: str, since: int) -> list[object] | None:
     return [*row, time.time_ns() // 1_000, since_stamp, tail]
 
 
+def _look_at_file() -> None:
+    """Drops a connection whose file is not the one at its path any more.
+
+    An older file put back by renaming it leaves the reader with one that nobody else sees, for ever.
+    """
+    path = connection.settings_dict["NAME"]
+    try:
+        at = os.stat(path)
+    except OSError:
+        return  # opening it says what is wrong
+    now = (at.st_dev, at.st_ino)
+    if connection.connection is not None and getattr(connection, _FILE, now) != now:
+        connection.close()
+    setattr(connection, _FILE, now)
+
+
 def read_heads(asked: Asked) -> dict[str, Reading]:
     found = {}
+    _look_at_file()
     with selectors.one_snapshot():
         for name, since in asked.since.items():
             row = _row(name, since)
@@ -48,6 +69,7 @@ def read_heads(asked: Asked) -> dict[str, Reading]:
 
 
 def read_snapshots(name: str, asked: Asked, subjects: Collection[str], resources: Collection[str]) -> Reading | None:
+    _look_at_file()
     with selectors.one_snapshot():
         row = _row(name, asked.since[name])
         if row is None:

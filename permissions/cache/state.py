@@ -27,6 +27,9 @@ MAX_FLUSHES: Final = 64
 MAX_PLAIN: Final = 50_000
 
 
+KINDS: Final = frozenset("mstrk*f")
+
+
 class Change(NamedTuple):
     """A row of the changelog: see `models.Changelog` for the kinds."""
 

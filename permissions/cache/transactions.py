@@ -15,7 +15,8 @@ from permissions.cache.state import State
 from permissions.selectors import is_in_transaction
 from permissions.writing import current_write
 
-# Statements that change no row. A function that writes, called by SELECT, is not noticed: the poll finds it once committed.
+# Statements that change no row. A function that writes, called by SELECT or callproc, and COPY past the cursor's execute() are
+# not noticed: the poll finds what they did once it is committed.
 READS: Final = re.compile(
     r"\s*(?:SELECT|SAVEPOINT|RELEASE|ROLLBACK|SET|SHOW|EXPLAIN|PRAGMA|BEGIN|COMMIT|DECLARE|FETCH|CLOSE)\b", re.IGNORECASE
 )
@@ -27,7 +28,7 @@ def _note(execute: Callable[..., Any], sql: Any, params: Any, many: bool, contex
     if on.autocommit and not on.in_atomic_block:
         if getattr(on, _MARK, False):
             setattr(on, _MARK, False)
-    elif not isinstance(sql, str) or READS.match(sql) is None:
+    elif not isinstance(sql, str) or READS.match(sql) is None or ";" in sql.rstrip("; \n\t"):
         setattr(on, _MARK, True)
     return execute(sql, params, many, context)
 

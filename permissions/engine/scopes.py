@@ -52,7 +52,7 @@ class SubjectSnapshot(Holdings):
     memory matters more. Made by `subject_snapshot`.
     """
 
-    __slots__ = ()
+    __slots__ = ("built_rev",)
 
     ref: str
     type: str
@@ -77,7 +77,7 @@ class _QuickSubject(SubjectSnapshot):
     """Most subjects hold some roles at the realm and nothing else: what they have in common is said once, here, in a third of the
     memory."""
 
-    __slots__ = ("built_rev", "closure", "quick", "ref")
+    __slots__ = ("closure", "quick", "ref")
 
     scopes = _NO_SCOPES
     lines = _NO_LINES
@@ -107,7 +107,6 @@ class _FullSubject(SubjectSnapshot):
     __slots__ = (
         "apart",
         "attributes",
-        "built_rev",
         "closure",
         "facts",
         "is_active",

@@ -20,6 +20,7 @@ from django.db import DatabaseError, InterfaceError
 from django.db.models.functions import Now
 
 from permissions import pdp, revisions
+from permissions.cache import database
 from permissions.engine import keys
 from permissions.engine.reasons import InvalidRequestError, Unavailable
 from permissions.engine.types import Asserted
@@ -91,7 +92,8 @@ def resolve(header: str) -> Caller | None:
     if caller is not None:
         return caller
     try:
-        found = _read(presented.prefix, keys.digest_of(presented.plain))
+        digest = keys.digest_of(presented.plain)
+        found = database.bounded(lambda: _read(presented.prefix, digest), limit_s=database.ROWS_LIMIT_S)
     except (DatabaseError, InterfaceError) as error:
         log.warning("the database did not answer a look-up of a key: %s", type(error).__name__)
         raise Unavailable("the database does not answer", retry_after_s=1.0) from error
