@@ -80,8 +80,12 @@ def through(snapshot: Snapshot, at: Head | None = None) -> Candidate:
 
 
 def fields(snapshot: Snapshot) -> dict[str, Any]:
-    """Every slot, the order of dictionaries and the kinds of numbers included; a slot that is added is compared from then on."""
-    slots = {slot for kind in type(snapshot).__mro__ for slot in getattr(kind, "__slots__", ())} - {"__weakref__"}
+    """Every slot, the order of dictionaries and the kinds of numbers included; a slot that is added is compared from then on.
+
+    Of a subject those of every form it may have: the smaller one answers for what it does not store.
+    """
+    kinds = [*type(snapshot).__mro__, *(SubjectSnapshot.__subclasses__() if isinstance(snapshot, SubjectSnapshot) else ())]
+    slots = {slot for kind in kinds for slot in getattr(kind, "__slots__", ())} - {"__weakref__"}
     return {slot: _plain(getattr(snapshot, slot)) for slot in slots}
 
 
