@@ -170,8 +170,8 @@ def database(url: str, *, pooled: bool = True) -> dict[str, Any]:
         options.setdefault("keepalives_count", 3)
         options.setdefault("tcp_user_timeout", 20_000)
         if pooled:
-            # Seconds. The pool waits twice as long before each new attempt: one that is given up after a second lets the next caller begin
-            # anew, so that a database that comes back is used again within three.
+            # Seconds. The pool waits twice as long before each new attempt. One given up after a second lets the next caller
+            # begin anew, so that a database that comes back is used again within three.
             options.setdefault("pool", {"min_size": 1, "max_size": 10, "timeout": 3, "reconnect_timeout": 1})
     return parameters
 
