@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from django.db import connection
 
 from permissions import pdp
 from permissions.cache import database
@@ -75,7 +76,9 @@ def test_a_database_that_keeps_failing_is_no_longer_asked_and_comes_back_by_itse
         be(0.6)
         with pytest.raises(pdp.Unavailable) as refusal:
             pdp.check("user:alice", "post:edit")
-    assert 1 < away.asked <= 6
+    # On the thread's own connection, as SQLite has it, each read that fails is tried once more on a new one.
+    tries = 1 if connection.vendor == "postgresql" else 2
+    assert 1 < away.asked <= 6 * tries
     assert 0 < refusal.value.retry_after_s <= 1.0
     away.come_back()
     breaker = registry.find("breaker", "database")
