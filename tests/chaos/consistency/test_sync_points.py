@@ -157,9 +157,10 @@ def pop_and_publish(scene: Scene) -> None:
     with Stop("apply.popped") as stop:
         scene.beside(lambda: catch_up.apply_event(event))
         stop.wait()
-        scene.ask()
+        # First what memory holds: after a live answer everybody is asked for more.
         scene.ask(OTHER)
         scene.ask(OTHER, op=scene.token)
+        scene.ask()
         scene.ask(OTHER, full=True)
     scene.end()
     scene.ask()
@@ -177,9 +178,12 @@ def table_and_publish(scene: Scene) -> None:
         with Stop(point) as stop:
             catching = scene.beside(lambda: catch_up.catch_up(NAME))
             stop.wait()
-            scene.ask()
-            scene.ask(op=scene.token)
-        catching.join(WAIT_S)
+            asking = [scene.beside(scene.ask), scene.beside(lambda: scene.ask(op=scene.token))]
+            for thread in asking:
+                # Who is stopped at the mark holds the lock of the memory: what needs it goes on when he does.
+                thread.join(0.3 if point == "apply.marked" else WAIT_S)
+        for thread in (catching, *asking):
+            thread.join(WAIT_S)
         scene.ask()
 
 
