@@ -29,6 +29,8 @@ def token_of(token: str | Token | None, full: bool) -> tuple[Token | None, bool]
     """The token read, and whether the newest state is asked for. Raises Invalid for a text that no key of ours signed."""
     if token is None or isinstance(token, Token):
         return token, full
+    if not isinstance(token, str):
+        raise InvalidRequestError(f"a token is a text, not {type(token).__name__}")
     return (None, True) if token == revisions.FULL else (revisions.parse(token), full)
 
 

@@ -22,6 +22,7 @@ from permissions.asking import in_thread
 from permissions.cache import reader
 from permissions.cache.pinned import Pinned
 from permissions.cache.reader import Position
+from permissions.cache.transactions import waits_with_writes
 from permissions.engine.evaluate import evaluate
 from permissions.engine.explain import Explanation
 from permissions.engine.questions import Question, question, question_of
@@ -307,7 +308,7 @@ _check_many_in_thread = in_thread(check_many)
 @wraps(check)
 async def acheck(subject: str, permission: str, resource: str | None = None, **options: Any) -> Decision:
     """`check` for asynchronous callers: a plain question is answered where it is asked, any other in a thread."""
-    if not options.keys() - {"realm"}:
+    if not options.keys() - {"realm"} and not waits_with_writes():
         decision = plain(subject, permission, resource, options.get("realm", "default"))
         if decision is not None:
             return decision
@@ -316,7 +317,7 @@ async def acheck(subject: str, permission: str, resource: str | None = None, **o
 
 @wraps(check_many)
 async def acheck_many(items: Sequence[Question], **options: Any) -> list[Decision]:
-    if len(items) <= MAX_BATCH and not options.keys() - {"realm"}:
+    if len(items) <= MAX_BATCH and not options.keys() - {"realm"} and not waits_with_writes():
         decisions = plain_many(items, options.get("realm", "default"))
         if decisions is not None:
             return decisions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Final
 
 from django.db import connection, connections
@@ -21,6 +22,9 @@ READS: Final = re.compile(
     r"\s*(?:SELECT|SAVEPOINT|RELEASE|ROLLBACK|SET|SHOW|EXPLAIN|PRAGMA|BEGIN|COMMIT|DECLARE|FETCH|CLOSE)\b", re.IGNORECASE
 )
 _MARK: Final = "permissions_wrote"
+# The connection that wrote, for whoever runs in a copy of its context: an event loop below `async_to_sync` has another thread,
+# and so another connection, than the transaction that waits for it.
+_writer: ContextVar[BaseDatabaseWrapper | None] = ContextVar("permissions_writer", default=None)
 
 
 def _note(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
@@ -30,6 +34,7 @@ def _note(execute: Callable[..., Any], sql: Any, params: Any, many: bool, contex
             setattr(on, _MARK, False)
     elif not isinstance(sql, str) or READS.match(sql) is None or ";" in sql.rstrip("; \n\t"):
         setattr(on, _MARK, True)
+        _writer.set(on)
     return execute(sql, params, many, context)
 
 
@@ -43,6 +48,12 @@ def watch() -> None:
     connection_created.connect(_watch, dispatch_uid="permissions.cache.transactions")
     for held in connections.all(initialized_only=True):
         _watch(connection=held)
+
+
+def waits_with_writes() -> bool:
+    """Whether a transaction that has written, or is about to, waits in another thread for the caller."""
+    on = _writer.get()
+    return current_write() is not None or (on is not None and (on.in_atomic_block or not on.autocommit))
 
 
 def is_live(state: State | None, realm: str) -> bool:

@@ -11,7 +11,6 @@ import datetime as dt
 import hashlib
 import hmac
 import logging
-import time
 from dataclasses import dataclass, replace
 from typing import Final, Literal, cast
 from weakref import WeakKeyDictionary
@@ -21,6 +20,7 @@ from django.db.models.functions import Now
 
 from permissions import pdp, revisions
 from permissions.cache import database
+from permissions.cache.reading import boot_ns
 from permissions.engine import keys
 from permissions.engine.reasons import InvalidRequestError, Unavailable
 from permissions.engine.types import Asserted
@@ -48,7 +48,8 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    """`position`: the newest revision at which the row is known to hold. `until_us`: end of the key's validity, by our clock."""
+    """`position`: the newest revision at which the row is known to hold. `until_us`: end of the key's validity, by the
+    boot-time clock."""
 
     caller: Caller
     prefix: str
@@ -142,7 +143,7 @@ def _recall(mark: bytes) -> Caller | None:
     position = pdp.key_holding(found.caller.realm, found.prefix, found.position)
     if position is None:
         return None
-    if found.until_us is not None and time.time_ns() // 1_000 >= found.until_us:
+    if found.until_us is not None and boot_ns() // 1_000 >= found.until_us:
         return None
     if position != found.position:
         _remembered[mark] = replace(found, position=position)
@@ -163,6 +164,7 @@ def _recall_fresh(mark: bytes) -> Caller | None:
 
 def _read(prefix: str, digest: str) -> _Remembered | None:
     """Key and head of its realm in one statement: both belong to one database snapshot."""
+    asked_us = boot_ns() // 1_000
     key = (
         ApiKey.objects.select_related("realm", "subject")
         .annotate(database_now=Now())
@@ -177,7 +179,8 @@ def _read(prefix: str, digest: str) -> _Remembered | None:
         return None
     until_us = to_us(key.valid_until)
     if until_us is not None:
-        until_us += time.time_ns() // 1_000 - (to_us(now) or 0)
+        # From before the question, by a clock that nobody sets: a slow answer must not lengthen a key's life.
+        until_us += asked_us - (to_us(now) or 0)
     caller = Caller(
         "key",
         key.pk,

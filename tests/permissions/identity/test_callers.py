@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from django.utils import timezone
 
 from permissions import pdp
 from permissions.cache import database
-from permissions.cache.reading import CLOCK
+from permissions.cache.reading import CLOCK, boot_ns
 from permissions.engine.keys import NewKey, new_key
 from permissions.engine.reasons import Unavailable
 from permissions.identity import keys
@@ -203,12 +204,14 @@ def test_an_expired_key_is_nobody() -> None:
     assert keys.resolve(issue("young", valid_until=now + dt.timedelta(hours=1)).plain) is not None
 
 
-def test_a_remembered_key_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remembered_key_ends_in_time() -> None:
     header = warmed(issue(valid_until=timezone.now() + dt.timedelta(hours=1)))
-    now = time.time_ns()
-    monkeypatch.setattr("time.time_ns", lambda: now + 3_590 * 10**9)
     assert keys.warm(header) is not None
-    monkeypatch.setattr("time.time_ns", lambda: now + 3_601 * 10**9)
+    mark = keys._mark_of(header)
+    until_us = keys._remembered[mark].until_us
+    assert until_us is not None
+    assert 3_590_000_000 < until_us - boot_ns() // 1_000 <= 3_600_000_000
+    keys._remembered[mark] = replace(keys._remembered[mark], until_us=boot_ns() // 1_000)
     assert keys.warm(header) is None
 
 
