@@ -17,6 +17,8 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from permsite import child
 
 ROOT = Path(__file__).resolve().parents[2]
+PHONE = 390  # pixels
+TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +81,7 @@ class Visit:
         answer = self.page.goto(self.address + path)
         assert answer is not None and answer.status == 200, (path, answer and answer.status)
         # Two frames: what scripts do at load (labels, tabs, completing selects) is done by then.
-        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.page.evaluate(TWO_FRAMES)
 
     def text(self) -> str:
         return str(self.page.inner_text("body"))
@@ -88,6 +90,17 @@ class Visit:
         """By how many pixels the page is wider than the screen."""
         return int(self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
 
+    def sideways_on_a_phone(self) -> int:
+        """The same of the page that is open, on a screen of 390 pixels; then the screen is as it was."""
+        screen = self.page.viewport_size
+        assert screen is not None
+        self.page.set_viewport_size({"width": PHONE, "height": screen["height"]})
+        self.page.evaluate(TWO_FRAMES)
+        pixels = self.sideways()
+        self.page.set_viewport_size(screen)
+        self.page.evaluate(TWO_FRAMES)
+        return pixels
+
 
 WATCH = """document.addEventListener("securitypolicyviolation",
   e => console.error("policy: " + e.violatedDirective + " " + e.blockedURI + " " + e.sample))"""
@@ -95,13 +108,13 @@ WATCH = """document.addEventListener("securitypolicyviolation",
 
 @pytest.fixture
 def visit(browser: Browser, site: Callable[[str], str]) -> Iterator[Callable[..., Visit]]:
-    """`visit(theme, who=…, dark=…, width=…, language=…)` → a session, logged in."""
+    """`visit(theme, who=…, dark=…, language=…)` → a session, logged in."""
     opened: list[BrowserContext] = []
 
-    def start(theme: str, who: str = "alice", *, dark: bool = False, width: int = 1440, language: str = "en-US") -> Visit:
+    def start(theme: str, who: str = "alice", *, dark: bool = False, language: str = "en-US") -> Visit:
         scheme: Any = "dark" if dark else "light"
         context = browser.new_context(
-            viewport={"width": width, "height": 844}, color_scheme=scheme, locale=language, reduced_motion="reduce"
+            viewport={"width": 1440, "height": 844}, color_scheme=scheme, locale=language, reduced_motion="reduce"
         )
         opened.append(context)
         context.add_init_script(WATCH)
