@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
+from django.db.backends.postgresql.base import DatabaseWrapper
 from psycopg import errors
 from psycopg.abc import PQGen
 
@@ -183,8 +184,23 @@ class _Pool:
 _prepares: Final = threading.Event()
 _prepares.set()
 _pool: Final = _Pool()
-_parents: Final[list[_Connection]] = []
-os.register_at_fork(after_in_child=_pool.forget)
+# What a child was born with. Never closed or finalized here: that would speak on the parent's sockets.
+_parents: Final[list[Any]] = []
+
+
+def _after_fork() -> None:
+    """Django's pools too are shared with the parent: two processes on one socket read one another's rows."""
+    _pool.forget()
+    pools: dict[str, Any] = getattr(DatabaseWrapper, "_connection_pools", {})
+    _parents.append(dict(pools))
+    pools.clear()
+    for held in connections.all(initialized_only=True):
+        if held.vendor == "postgresql":
+            _parents.append(held.connection)
+            held.connection = None
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def close() -> None:
