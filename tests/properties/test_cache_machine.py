@@ -41,6 +41,7 @@ def test_the_contract_holds_in_every_order_of_events():
 
 @pytest.mark.chaos
 @pytest.mark.timeout(1800)
+@pytest.mark.long
 def test_the_contract_holds_in_many_more_orders():
     run(max_examples=2_000)
 
