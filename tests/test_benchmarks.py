@@ -74,6 +74,7 @@ def test_few_subjects_of_a_trace_ask_most() -> None:
     assert sum(busiest[:100]) > 0.45 * len(asked)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_every_row_runs(servers: Servers, tmp_path: Path) -> None:
     """In databases of its own on the tests' PostgreSQL; where there is none, it starts one."""
