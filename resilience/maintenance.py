@@ -23,6 +23,9 @@ from resilience.clock import SYSTEM, Clock
 from resilience.config import LIVE, Live, Snapshot
 from resilience.errors import ConfigInvalid, MaintenanceMode
 
+# Its own, for a thread of ours must not move the sequence that a program has seeded for itself.
+_draw = random.Random()  # noqa: S311 - it spreads a load, it guards nothing
+
 Mode = Literal["off", "read_only", "full"]
 Writer = Callable[[Mapping[str, Any], str], object]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -282,7 +285,7 @@ def moment_text(seconds: float) -> str:
 def retry_after(error: MaintenanceMode) -> int:
     """Whole seconds, never before the end; up to a tenth later, or everybody would come back in the same second."""
     wait_s = max(1.0, error.retry_after_s or OPEN_END_RETRY_S)
-    return math.ceil(wait_s + random.uniform(0, wait_s / 10))  # noqa: S311 - it spreads a load, it guards nothing
+    return math.ceil(wait_s + _draw.uniform(0, wait_s / 10))
 
 
 def problem(error: MaintenanceMode) -> bytes:

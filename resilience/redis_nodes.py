@@ -11,6 +11,9 @@ from redis.exceptions import RedisError, ResponseError
 from resilience.address import Address
 from resilience.connections import Maker, Timeouts
 
+# Its own, for a thread of ours must not move the sequence that a program has seeded for itself.
+_draw = random.Random()  # noqa: S311 - it spreads a load, it guards nothing
+
 # Seconds that one server may take to answer before the next is tried: chosen, so that a listener passes two frozen nodes and
 # still hears again well within five seconds.
 TIMEOUT_S: Final = 0.5
@@ -34,7 +37,7 @@ class Nodes:
         if not self._maker.is_cluster():
             return [self.address if self.address.kind != "cluster" else self.address.at(*self.address.hosts[0])]
         hosts = list({*self.address.hosts, *self._known})
-        random.shuffle(hosts)  # the listeners of many processes spread over the nodes
+        _draw.shuffle(hosts)  # the listeners of many processes spread over the nodes
         hosts.sort(key=lambda host: host == self._silent)  # the one that failed last comes last
         return [self.address.at(*host) for host in hosts]
 

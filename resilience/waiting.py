@@ -11,6 +11,9 @@ from typing import Any, Final, TypeVar
 
 from resilience.clock import Clock, SystemClock
 
+# Its own, for a thread of ours must not move the sequence that a program has seeded for itself.
+_draw = random.Random()  # noqa: S311 - it spreads a load, it guards nothing
+
 # Chosen: the first looks come soon, since most calls are short; later ones cost a server at most ten looks a second a waiter.
 FIRST_PAUSE_S: Final = 0.005
 LONGEST_PAUSE_S: Final = 0.1
@@ -34,7 +37,7 @@ class Poll:
         if left <= 0:
             return None
         # Without jitter, those who were refused together would come back together, for ever.
-        pause = self._step_s * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, protects nothing
+        pause = self._step_s * _draw.uniform(0.5, 1.5)
         self._step_s = min(2 * self._step_s, LONGEST_PAUSE_S)
         if retry_after_s is not None and 0 < retry_after_s < pause:
             pause = retry_after_s

@@ -41,7 +41,7 @@ ENGLISH = (
 )
 
 
-# Each page in the default look, light and English, dark and Chinese; in the plain look the half of them each. Thirds of them a
+# Each page in the default look, light and English; every second dark and Chinese; every fourth in the plain look. Thirds a
 # test, so that no worker is left alone with the last one.
 THIRDS = (0, 1, 2)
 
@@ -55,9 +55,9 @@ class Look(NamedTuple):
 
 LOOKS = {
     "unfold light": Look("unfold", False, "en-US", 1),
-    "unfold dark and Chinese": Look("unfold", True, "zh-CN", 1),
-    "plain light": Look("plain", False, "en-US", 2),
-    "plain dark and Chinese": Look("plain", True, "zh-CN", 2),
+    "unfold dark and Chinese": Look("unfold", True, "zh-CN", 2),
+    "plain light": Look("plain", False, "en-US", 4),
+    "plain dark and Chinese": Look("plain", True, "zh-CN", 4),
 }
 
 

@@ -205,6 +205,7 @@ def test_a_leader_that_was_frozen_past_its_lease_writes_nothing_when_it_goes_on(
     assert site.out_of_order() == []
 
 
+@pytest.mark.long
 def test_without_the_fence_the_frozen_leader_would_have_acted(site):
     """The planted fault: the proof above can fail."""
     candidates = [site.start("unfenced"), site.start("unfenced")]
