@@ -211,7 +211,7 @@ def _pinned(
     realm: str, requests: Sequence[Request], *, token: Token | None, full: bool, at_us: int | None, facts: bool
 ) -> Pinned:
     cache = catch_up.cache_of(realm)
-    deadline_ns = boot_ns() + int(FILL_WAIT_S * 1e9)
+    deadline_ns = 0
     source: Source = "l1"
     by_rows = at_us is not None or facts or any(map(needs_rows, requests))
     for _ in range(ATTEMPTS):
@@ -230,6 +230,8 @@ def _pinned(
             pinned.source = source
             pinned.is_stale = is_stale
             return pinned
+        # From here: the first State of a realm in a process may take longer than all the reads of a batch together.
+        deadline_ns = deadline_ns or boot_ns() + int(FILL_WAIT_S * 1e9)
         deepest = filling.fill(cache, state, subjects, resources, deadline_ns=deadline_ns)
         if source == "l1":
             filling.learn(cache, requests, subjects, resources)
