@@ -43,7 +43,7 @@ def instant(at: dt.datetime | None) -> int | None:
     at_us = to_us(at)
     # A past instant is decided by the rows then in force, which only the row history of a later part keeps: today's rows
     # would give an answer that was never true.
-    if at_us is not None and at_us < reader.clock_us() - CLOCKS_DIFFER_US:
+    if at_us is not None and at_us < reader.wall_us() - CLOCKS_DIFFER_US:
         raise InvalidRequestError("at lies in the past; decisions as of a past time are not offered yet")
     return at_us
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from typing import Any
 
 from benchmarks import peers
@@ -12,7 +13,7 @@ from benchmarks.workloads.world import World
 Question = tuple[str, str]
 
 
-class W1Side:
+class W1Side(ABC):
     """A subclass sets `package`, builds its world in `build` and answers in `check`. Sizes come from the parent."""
 
     package = ""
@@ -25,11 +26,13 @@ class W1Side:
         self.build(**more)
         self.built_s = time.perf_counter() - began
 
+    @abstractmethod
     def build(self) -> None:
-        raise NotImplementedError
+        """Makes the rival's own form of the world."""
 
+    @abstractmethod
     def check(self, subject: str, code: str) -> bool:
-        raise NotImplementedError
+        """The rival's answer."""
 
     def name(self) -> str:
         return peers.named(self.package)

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from permissions.cache import database
 from permissions.cache.events import Event
-from permissions.cache.reading import Asked, Reading, boot_ns
+from permissions.cache.reading import Asked, Reading
 from permissions.cache.realm import NEVER_NS, STATES, RealmCache
 from permissions.cache.state import KINDS, Change, State, Window
 from permissions.conditions import cel
@@ -307,11 +307,6 @@ def _want_own(write: Write) -> None:
 def connect() -> None:
     """Once, at the app's start, and after the events: an event that was applied leaves nothing to want."""
     on_written(_want_own)
-
-
-def age_ns(state: State) -> int:
-    """How long ago the State was last known to be the newest."""
-    return boot_ns() - state.known_head_ns
 
 
 def expire(realm: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -19,7 +18,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from permissions import revisions, selectors
 from permissions.cache import l2, postgresql, sqlite
-from permissions.cache.reading import MOST_ROWS, Asked, Reading, RefusedRead, boot_ns, head_reading
+from permissions.cache.reading import MOST_ROWS, Asked, Reading, RefusedRead, boot_ns, head_reading, wall_us
 from permissions.cache.rebuild_lock import rebuild_lock
 from permissions.cache.state import MAX_REVISIONS, Change
 from permissions.engine.reasons import Unavailable
@@ -42,15 +41,26 @@ QUIET_NS: Final = 10_000_000_000
 ROWS_LIMIT_S: Final = 1.5
 MODEL_LIMIT_S: Final = 5.0
 SEARCH_LIMIT_S: Final = 15.0
-# Of ten connections that Django's pool gives.
+# Threads, of the ten connections that Django's pool gives. Searches have their own: a few long ones would hold up what checks,
+# keys and changes of the model wait for, and so stop every decision.
 READERS: Final = 4
+SEARCHERS: Final = 3
 HOUR_SQL: Final = {
     "postgresql": "at > now() - interval '1 hour'",
     "sqlite": "at > strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 hour')",
 }
 
 _failed_ns = -(1 << 62)
-_readers = ThreadPoolExecutor(READERS, thread_name_prefix="permissions-read")
+
+
+def _made_readers() -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
+    return (
+        ThreadPoolExecutor(READERS, thread_name_prefix="permissions-read"),
+        ThreadPoolExecutor(SEARCHERS, thread_name_prefix="permissions-search"),
+    )
+
+
+_readers, _searchers = _made_readers()
 
 
 class Away(Unavailable):
@@ -59,7 +69,7 @@ class Away(Unavailable):
 
 @dataclass(slots=True)
 class Model:
-    """A realm's model at a head. `changes` leads from `reading.since` there."""
+    """A realm's model at the head of `reading`."""
 
     reading: Reading
     facts: ModelFacts
@@ -89,7 +99,7 @@ def guarded(work: Callable[[], T]) -> T:
         if asked_ns - _failed_ns > QUIET_NS:
             try:
                 return work()
-            except (DatabaseError, InterfaceError) as error:
+            except (DatabaseError, InterfaceError, Away) as error:
                 _failed_ns = boot_ns()
                 breaker().call(_raise, error)
                 raise
@@ -108,8 +118,8 @@ def _raise(error: Exception) -> NoReturn:
 
 def _after_fork() -> None:
     """The parent's threads are not here."""
-    global _readers  # noqa: PLW0603
-    _readers = ThreadPoolExecutor(READERS, thread_name_prefix="permissions-read")
+    global _readers, _searchers
+    _readers, _searchers = _made_readers()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -184,7 +194,7 @@ def _read_model(name: str, since: int | None, previous: ModelFacts | None) -> Mo
         tail = tail_of(head, floor)
         asked.since[name] = floor
         row = [head.realm_id, head.epoch, head.rev, head.stamp, realm.staleness_s, realm.static_grace_s]
-        reading = head_reading(name, [*row, now_us if now_us is not None else _wall_us(), stamp_at(head, floor), tail], asked)
+        reading = head_reading(name, [*row, now_us if now_us is not None else wall_us(), stamp_at(head, floor), tail], asked)
         if previous is not None and reading.is_whole:
             changes = reading.tail or ()
             if not any(change.kind == "*" for change in changes):
@@ -209,10 +219,6 @@ def _whole_model(realm: Realm, reading: Reading) -> ModelFacts:
     facts = selectors.model_facts(realm)
     layer.put_model(head, head.rev, head.stamp, facts)
     return facts
-
-
-def _wall_us() -> int:
-    return time.time_ns() // 1_000
 
 
 def _floor(head: revisions.Head) -> int:
@@ -267,7 +273,7 @@ def on_live_connection(work: Callable[[], T]) -> T:
         return work()
 
 
-def bounded(work: Callable[[], T], *, limit_s: float) -> T:
+def bounded(work: Callable[[], T], *, limit_s: float, is_search: bool = False) -> T:
     """`work` on a connection of its own thread, for at most `limit_s`; inside a caller's transaction on the caller's.
 
     A server that is frozen, or behind a network that swallows packets, closes nothing, and Django's connection waits for ever.
@@ -282,7 +288,7 @@ def bounded(work: Callable[[], T], *, limit_s: float) -> T:
         finally:
             connection.close()  # back to the pool
 
-    future = _readers.submit(run)
+    future = (_searchers if is_search else _readers).submit(run)
     try:
         return future.result(timeout=limit_s)
     except FutureTimeoutError as error:

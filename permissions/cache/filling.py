@@ -22,6 +22,9 @@ from resilience import telemetry
 
 Key: TypeAlias = tuple[Kind, str]
 
+# Ids of a warm-up that are asked for in one go.
+FILL_AT_ONCE: Final = 5_000
+
 _batchers: WeakKeyDictionary[RealmCache, Batcher[Key, None]] = WeakKeyDictionary()
 
 
@@ -124,7 +127,6 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-FILL_AT_ONCE: Final = 5_000
 
 
 def learn(cache: RealmCache, requests: Iterable[Request], subjects: Collection[str], resources: Collection[str]) -> None:
@@ -183,7 +185,8 @@ def prefill(cache: RealmCache, kind: Kind, refs: Collection[str]) -> int:
     """Makes the snapshots resident through the normal path; how many were missing. For warm-up and prefetch."""
     state = cache.state or catch_up.boot(cache)
     layer = cache.subjects if kind == "s" else cache.resources
-    missing = [ref for ref in refs if layer.get(ref) is None and not cache.is_unknown(kind, state, ref)]
+    # Not by get(): a look of ours is no use of what was prefetched.
+    missing = [ref for ref in refs if ref not in layer and not cache.is_unknown(kind, state, ref)]
     for start in range(0, len(missing), FILL_AT_ONCE):
         part = missing[start : start + FILL_AT_ONCE]
         fill(cache, state, part if kind == "s" else (), part if kind == "r" else ())

@@ -10,7 +10,8 @@ from typing import Final
 
 from permissions import revisions, selectors
 from permissions.cache import catch_up, database
-from permissions.cache.pinned import Pinned, covers, wall_us
+from permissions.cache.pinned import Pinned, covers
+from permissions.cache.reading import wall_us
 from permissions.cache.state import State
 from permissions.conditions import cel
 from permissions.engine.compile import compile_table
@@ -80,7 +81,7 @@ def survey(
             load(pinned, subjects(pinned.head.realm_id), resources(pinned.head.realm_id), [])
         return pinned
 
-    return database.bounded(read, limit_s=database.SEARCH_LIMIT_S)
+    return database.bounded(read, limit_s=database.SEARCH_LIMIT_S, is_search=True)
 
 
 def opened(realm: str, token: Token | None, at_us: int | None) -> Pinned:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 from permissions.engine.reasons import InvalidRequestError
@@ -43,7 +42,3 @@ def covers(head: Head, token: Token) -> bool:
         raise InvalidRequestError("the token belongs to another realm")
     # A token of another epoch names another history: what is known to be newest is at least as fresh (mode full).
     return token.epoch8 != head.epoch[:8] or token.rev <= head.rev
-
-
-def wall_us() -> int:
-    return time.time_ns() // 1_000

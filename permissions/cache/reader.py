@@ -18,8 +18,8 @@ from permissions import revisions, selectors
 from permissions.cache import catch_up, database, filling, live, transactions
 from permissions.cache.catch_up import Busy
 from permissions.cache.database import Away
-from permissions.cache.pinned import Pinned, covers, wall_us
-from permissions.cache.reading import CLOCK, boot_ns
+from permissions.cache.pinned import Pinned, covers
+from permissions.cache.reading import CLOCK, boot_ns, wall_us
 from permissions.cache.realm import STATES, Kind, RealmCache, is_void
 from permissions.cache.state import State
 from permissions.engine import names
@@ -35,7 +35,6 @@ from resilience.telemetry import Sample
 __all__ = [
     "CLOCK",
     "boot_ns",
-    "clock_us",
     "head_of",
     "holding",
     "is_void",
@@ -49,6 +48,7 @@ __all__ = [
     "states",
     "stats",
     "survey",
+    "wall_us",
     "warm",
 ]
 
@@ -68,10 +68,6 @@ _DEEPER: Final[dict[Source, int]] = {"l1": 0, "redis": 1, "db": 2, "live": 3}
 def reset() -> None:
     """Forgets everything (restore, or a flushed test database)."""
     catch_up.reset()
-
-
-def clock_us() -> int:
-    return wall_us()
 
 
 def states() -> Mapping[str, State]:
@@ -220,7 +216,7 @@ def _pinned(
             full = True
             state, is_stale = _current(cache, token, full)
         if by_rows:
-            pinned = _by_rows(cache, state, requests, at_us)
+            pinned = _by_rows(cache, state, requests, token, at_us)
             if pinned is not None:
                 return pinned
             catch_up.expire(realm)
@@ -268,6 +264,7 @@ def _current(cache: RealmCache, token: Token | None, full: bool) -> tuple[State,
         if cache.state is None:
             catch_up.forget_empty(cache)
     cache.used_ns = asked_ns
+    cache.is_graced = False
     if token is not None and not covers(state.head, token):
         raise TokenFromFuture("the token names a revision that this realm has not reached")
     return state, False
@@ -295,7 +292,12 @@ def _graced(cache: RealmCache, token: Token | None, full: bool, away: Away) -> t
     age_ns = boot_ns() - state.known_head_ns
     if age_ns > state.max_age_ns + state.grace_ns:
         raise away
-    return state, age_ns > state.max_age_ns
+    is_stale = age_ns > state.max_age_ns
+    if is_stale and not cache.is_graced:
+        cache.is_graced = True  # told once an outage
+        log.warning("realm %s: the database is away; older answers go out under static grace, marked stale", cache.name)
+        telemetry.emit("cache.stale", realm=cache.name, age_s=age_ns / 1e9)
+    return state, is_stale
 
 
 def _collected(cache: RealmCache, state: State, requests: Sequence[Request]) -> tuple[Pinned, list[str], list[str]]:
@@ -355,10 +357,12 @@ def _unknown_resource(ref: str) -> ResourceSnapshot:
     return build_resource(ResourceFacts(ref, known=False, chain=(ResourceNodeFact(ref),)))
 
 
-def _by_rows(cache: RealmCache, state: State, requests: Sequence[Request], at_us: int | None) -> Pinned | None:
+def _by_rows(
+    cache: RealmCache, state: State, requests: Sequence[Request], token: Token | None, at_us: int | None
+) -> Pinned | None:
     """Questions that memory cannot answer, from rows at the State's revision; None when the database has moved on."""
     if selectors.is_in_transaction():
-        return live.pin(cache.name, requests, None, at_us)
+        return live.pin(cache.name, requests, token, at_us)  # which may see an older head than the State's
 
     def read() -> Pinned | None:
         with selectors.one_snapshot():

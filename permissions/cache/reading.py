@@ -26,6 +26,10 @@ def boot_ns() -> int:
     return time.clock_gettime_ns(CLOCK)
 
 
+def wall_us() -> int:
+    return time.time_ns() // 1_000
+
+
 class RefusedRead(DatabaseError):
     """The database answered, and refused: a value that cannot be (such as an infinite date), not a database that is away."""
 

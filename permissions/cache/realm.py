@@ -81,7 +81,8 @@ class RealmCache:
     """`lock` is held for moments, `apply_lock` while a revision is fetched and applied, `ask_lock` while the head is asked for.
 
     `used_ns`: when a check last needed the realm (sampled). `wanted_rev`: this process wrote this revision, so must reach it.
-    `lost_head`: the database has lost commits, and no new epoch was drawn yet.
+    `lost_head`: the database has lost commits, and no new epoch was drawn yet. `is_graced`: answers
+    older than the bound go out while the database is away.
     """
 
     def __init__(self, name: str) -> None:
@@ -94,6 +95,7 @@ class RealmCache:
         self.used_ns = NEVER_NS
         self.wanted_rev = 0
         self.lost_head: Head | None = None
+        self.is_graced = False
         self.hot = HotList()
         self.prefetch_subjects: Prefetch | None = None
         self.prefetch_resources: Prefetch | None = None

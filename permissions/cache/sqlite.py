@@ -6,13 +6,12 @@ A file is read in microseconds, so one statement would gain nothing; a transacti
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Collection
 
 from django.db import connection
 
 from permissions import selectors
-from permissions.cache.reading import MOST_ROWS, Asked, Facts, Reading, head_reading
+from permissions.cache.reading import MOST_ROWS, Asked, Facts, Reading, head_reading, wall_us
 
 # Device and inode of the file that a connection was opened on, kept on it.
 _FILE = "permissions_file"
@@ -38,7 +37,7 @@ def _row(name: str, since: int) -> list[object] | None:
             tail = cursor.fetchall()
             cursor.execute("SELECT max(stamp) FROM permissions_changelog WHERE realm_id = %s AND rev = %s", [realm_id, since])
             (since_stamp,) = cursor.fetchone()
-    return [*row, time.time_ns() // 1_000, since_stamp, tail]
+    return [*row, wall_us(), since_stamp, tail]
 
 
 def _look_at_file() -> None:

@@ -11,7 +11,7 @@ from permissions import pdp
 from permissions.cache import database
 from permissions.cache.reading import boot_ns
 from permissions.cache.realm import STATES
-from resilience import registry
+from resilience import registry, telemetry
 from tests.aging import Gone
 from tests.worlds import OFFICE, apply
 
@@ -90,6 +90,7 @@ def test_a_database_that_keeps_failing_is_no_longer_asked_and_comes_back_by_itse
 
 @pytest.mark.usefixtures("away")
 def test_static_grace_lets_older_answers_out_marked_and_counted() -> None:
+    told = telemetry.Queue(prefix="cache.stale")
     STATES["default"].grace_ns = 5_000_000_000
     be(3.0)
     before = pdp.stats()["stale"]
@@ -97,6 +98,9 @@ def test_static_grace_lets_older_answers_out_marked_and_counted() -> None:
     assert decision.allowed
     assert decision.stale
     assert pdp.stats()["stale"] == before + 1
+    pdp.check("user:alice", "post:edit")
+    assert [event.name for event in told.drain()] == ["cache.stale"], "once an outage"
+    told.close()
     be(5.6)
     with pytest.raises(pdp.Unavailable):
         pdp.check("user:alice", "post:edit")
