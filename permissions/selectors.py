@@ -1,4 +1,4 @@
-"""All SQL of the read side: rows → the engine's records. Query counts are asserted in `tests/permissions/test_selectors.py`."""
+"""All SQL of the read side: rows → the engine's records. `tests/permissions/pdp/test_search_equals_check.py` counts statements."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from django.db import connection
 
+from permissions.engine.gather import chain_of, closure_above
 from permissions.engine.increment import updated
 from permissions.engine.types import (
     REALM,
@@ -225,15 +226,7 @@ def subject_facts(realm_id: int, refs: Collection[str], asserted_teams: Sequence
     bindings = _bindings_of(realm_id, holders)
     found = {}
     for ref in refs:
-        memberships = [MembershipFact(ref, team) for team in asserted if team != ref]
-        seen, frontier = {ref}, [ref, *(m.team for m in memberships)]
-        seen.update(frontier)
-        while frontier:
-            for edge in above.get(frontier.pop(), ()):
-                memberships.append(edge)
-                if edge.team not in seen:
-                    seen.add(edge.team)
-                    frontier.append(edge.team)
+        memberships, seen = closure_above(ref, above, asserted)
         row = rows.get(ref)
         user_active, superuser = (True, False) if row is None or row[5] is None else (row[5], row[6])
         found[ref] = SubjectFacts(
@@ -302,38 +295,29 @@ def subject_refs(realm_id: int, *, kind: str = "", teams: bool = False) -> list[
 
 def resource_facts(realm_id: int, refs: Collection[str]) -> dict[str, ResourceFacts]:
     """Facts of the resources named, each with its chain, root first; one statement for each level of the tree."""
-    nodes: dict[int, tuple[str, bool, Any, int | None]] = {}
-    by_ref: dict[str, int] = {}
+    nodes: dict[int, tuple[str, bool, int | None]] = {}
+    asked: dict[str, tuple[int, Any]] = {}
     for part in _parts(refs):
-        _read_nodes(nodes, by_ref, Resource.objects.filter(realm_id=realm_id, ref__in=part))
-    while missing := {parent for _, _, _, parent in nodes.values() if parent is not None and parent not in nodes}:
+        _read_nodes(nodes, asked, Resource.objects.filter(realm_id=realm_id, ref__in=part))
+    while missing := {parent for _, _, parent in nodes.values() if parent is not None and parent not in nodes}:
         for ids in _parts(missing):
             _read_nodes(nodes, {}, Resource.objects.filter(realm_id=realm_id, pk__in=ids))
             for pk in ids:
-                nodes.setdefault(pk, ("", False, {}, None))
+                nodes.setdefault(pk, ("", False, None))
     found = {}
     for ref in refs:
-        node = by_ref.get(ref)
-        if node is None:
+        if ref not in asked:
             found[ref] = ResourceFacts(ref, known=False, chain=(ResourceNodeFact(ref),))
             continue
-        chain: list[ResourceNodeFact] = []
-        seen: set[int] = set()
-        attributes = nodes[node][2]
-        while node is not None and node not in seen:
-            seen.add(node)
-            name, inherit, _, parent = nodes[node]
-            chain.append(ResourceNodeFact(name, inherit))
-            node = parent
-        chain.reverse()
-        found[ref] = ResourceFacts(ref, attributes=attributes, chain=tuple(chain))
+        node, attributes = asked[ref]
+        found[ref] = ResourceFacts(ref, attributes=attributes, chain=chain_of(node, nodes))
     return found
 
 
-def _read_nodes(nodes: dict[int, tuple[str, bool, Any, int | None]], by_ref: dict[str, int], rows: Any) -> None:
+def _read_nodes(nodes: dict[int, tuple[str, bool, int | None]], asked: dict[str, tuple[int, Any]], rows: Any) -> None:
     for pk, ref, inherit, attributes, parent in rows.order_by().values_list("pk", "ref", "inherit", "attributes", "parent_id"):
-        nodes[pk] = (ref, inherit, attributes, parent)
-        by_ref[ref] = pk
+        nodes[pk] = (ref, inherit, parent)
+        asked[ref] = (pk, attributes)
 
 
 def resource_refs(realm_id: int, *, kind: str = "") -> list[str]:

@@ -22,6 +22,7 @@ from psycopg import errors
 from psycopg.abc import PQGen
 
 from permissions.cache.reading import MOST_ROWS, Asked, Facts, Reading, RefusedRead, head_reading
+from permissions.engine.gather import chain_of, closure_above
 from permissions.engine.types import REALM, BindingFact, MembershipFact, ResourceFacts, ResourceNodeFact, SubjectFacts
 from permissions.triggers.schema import user_table
 
@@ -268,14 +269,7 @@ def _subjects(
         if row is None:
             found[ref] = SubjectFacts(ref, known=False)
             continue
-        memberships: list[MembershipFact] = []
-        seen, frontier = {ref}, [ref]
-        while frontier:
-            for edge in above.get(frontier.pop(), ()):
-                memberships.append(edge)
-                if edge.team not in seen:
-                    seen.add(edge.team)
-                    frontier.append(edge.team)
+        memberships, seen = closure_above(ref, above)
         found[ref] = SubjectFacts(
             ref,
             active=row[2] and row[5] is not False,
@@ -289,21 +283,12 @@ def _subjects(
 
 
 def _resources(refs: Collection[str], rows: Sequence[list[Any]], attributes: Mapping[str, Any]) -> dict[str, ResourceFacts]:
-    nodes = {row[0]: row for row in rows}
+    nodes = {key: (ref, inherit, parent) for key, ref, inherit, parent in rows}
     by_ref = {row[1]: row[0] for row in rows}
     found = {}
     for ref in refs:
-        node = by_ref.get(ref)
-        if node is None:
+        if ref in by_ref:
+            found[ref] = ResourceFacts(ref, attributes=attributes.get(ref) or {}, chain=chain_of(by_ref[ref], nodes))
+        else:
             found[ref] = ResourceFacts(ref, known=False, chain=(ResourceNodeFact(ref),))
-            continue
-        chain: list[ResourceNodeFact] = []
-        seen: set[int] = set()
-        while node is not None and node not in seen:
-            seen.add(node)
-            _, name, inherit, parent = nodes[node]
-            chain.append(ResourceNodeFact(name, inherit))
-            node = parent
-        chain.reverse()
-        found[ref] = ResourceFacts(ref, attributes=attributes.get(ref) or {}, chain=tuple(chain))
     return found
