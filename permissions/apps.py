@@ -19,10 +19,10 @@ class PermissionsConfig(AppConfig):
 
     def ready(self) -> None:
         from permissions import checks, metrics, params  # noqa: F401, PLC0415 - importing registers them
-        from permissions.cache import catch_up, events, reader, transactions  # noqa: PLC0415 - they need the models
+        from permissions.cache import catch_up, events, figures, transactions  # noqa: PLC0415 - they need the models
 
         metrics.declare()
-        telemetry.add_source(reader.samples)
+        telemetry.add_source(figures.samples)
         transactions.watch()
 
         # Whoever may end the maintenance, and mend what it is about, asks for these.

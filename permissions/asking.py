@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections, connection
 
 from permissions import revisions
-from permissions.cache import reader
+from permissions.cache.reading import wall_us
 from permissions.engine.reasons import InvalidRequestError, UnderMaintenance
 from permissions.revisions import Token
 from permissions.selectors import is_in_transaction, to_us
@@ -43,7 +43,7 @@ def instant(at: dt.datetime | None) -> int | None:
     at_us = to_us(at)
     # A past instant is decided by the rows then in force, which only the row history of a later part keeps: today's rows
     # would give an answer that was never true.
-    if at_us is not None and at_us < reader.wall_us() - CLOCKS_DIFFER_US:
+    if at_us is not None and at_us < wall_us() - CLOCKS_DIFFER_US:
         raise InvalidRequestError("at lies in the past; decisions as of a past time are not offered yet")
     return at_us
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 from permissions import asking, conf, metrics, revisions
 from permissions import explain as explaining
 from permissions.asking import in_thread
-from permissions.cache import reader
+from permissions.cache import figures, reader
 from permissions.cache.pinned import Pinned
 from permissions.cache.reader import Position
 from permissions.cache.transactions import waits_with_writes
@@ -76,7 +76,7 @@ MAX_BATCH: Final = 1_000
 
 def stats() -> dict[str, Any]:
     """Decisions of this process since its start, by the deepest layer reached and by outcome; and what the cache holds."""
-    return {**metrics.totals(), **reader.stats()}
+    return {**metrics.totals(), **figures.stats()}
 
 
 def reset() -> None:

@@ -1,4 +1,4 @@
-"""All SQL of the read side: rows → the engine's records. `tests/permissions/pdp/test_search_equals_check.py` counts statements."""
+"""All SQL of the read side: rows → the engine's records. `pdp/test_search_equals_check.py` of the tests counts statements."""
 
 from __future__ import annotations
 

@@ -14,7 +14,9 @@ from typing import Any, Final
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from permissions import metrics
-from permissions.cache import reader
+from permissions.cache import memory, reader
+from permissions.cache.reading import CLOCK, boot_ns
+from permissions.cache.realm import STATES, is_void
 from permissions.cache.state import State
 from permissions.engine.evaluate import evaluate
 from permissions.engine.questions import needs_rows
@@ -42,8 +44,6 @@ class _Here(threading.local):
 
 
 HERE: Final = _Here()
-_STATES: Final = reader.states()
-_CLOCK: Final = reader.CLOCK
 
 
 def is_in_transaction() -> bool:
@@ -60,8 +60,8 @@ def plain(subject: str, permission: str, resource: str | None, realm: str) -> De
     a tenth of the whole (measured). The answers of a revision are the same two objects for every caller.
     """
     try:
-        state = _STATES.get(realm)
-        if state is None or clock_gettime_ns(_CLOCK) - state.known_head_ns > state.max_age_ns or SWITCH.on is not None:
+        state = STATES.get(realm)
+        if state is None or clock_gettime_ns(CLOCK) - state.known_head_ns > state.max_age_ns or SWITCH.on is not None:
             return None
         held = state.subjects.young.get(subject)
         place = state.quick.get(permission)
@@ -107,8 +107,8 @@ def _keeps_nothing_out(state: State, scopes: object, resource: str) -> bool:
 def plain_many(questions: Sequence[Any], realm: str) -> list[Decision] | None:
     """The answers to plain questions, (subject, permission[, resource]) each, all of one State; None: this way cannot tell."""
     try:
-        state = _STATES.get(realm)
-        if state is None or clock_gettime_ns(_CLOCK) - state.known_head_ns > state.max_age_ns or SWITCH.on is not None:
+        state = STATES.get(realm)
+        if state is None or clock_gettime_ns(CLOCK) - state.known_head_ns > state.max_age_ns or SWITCH.on is not None:
             return None
         answers = _plain_answers(state, questions)
     except TypeError:  # as above
@@ -118,7 +118,7 @@ def plain_many(questions: Sequence[Any], realm: str) -> list[Decision] | None:
         return None
     me.l1 += len(answers)
     me.allowed += sum(answer is state.granted for answer in answers)
-    state.cache.used_ns = reader.boot_ns()
+    state.cache.used_ns = boot_ns()
     return answers
 
 
@@ -135,7 +135,7 @@ def _plain_answers(state: State, questions: Sequence[Any]) -> list[Decision] | N
         if question[0] is not subject:
             subject = question[0]
             held = state.subjects.young.get(question[0])
-            mask = None if held is None or reader.is_void(held, state) else _plain_mask(state, held)
+            mask = None if held is None or is_void(held, state) else _plain_mask(state, held)
             resource = None
         place = state.quick.get(question[1])
         if mask is None or held is None or place is None:
@@ -184,8 +184,8 @@ def warm_many(requests: Sequence[Request], realm: str, *, superuser: bool = Fals
 def _from_memory(state: State, request: Request, superuser: bool) -> Decision | None:
     if request.permission in state.critical or needs_rows(request):
         return None
-    now_us = reader.now_us(state)
-    recalled = reader.recall(state, request, now_us)
+    now_us = memory.now_us(state)
+    recalled = memory.recall(state, request, now_us)
     if recalled is None:
         return None
     subject, resource, is_filtered = recalled

@@ -8,49 +8,28 @@ see rows that no other process will ever see. Source: consistency, sections 1, 4
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from django.db import DatabaseError, InterfaceError
 
 from permissions import revisions, selectors
-from permissions.cache import catch_up, database, filling, live, transactions
+from permissions.cache import catch_up, database, filling, live, memory, transactions
 from permissions.cache.catch_up import Busy
 from permissions.cache.database import Away
 from permissions.cache.pinned import Pinned, covers
-from permissions.cache.reading import CLOCK, boot_ns, wall_us
-from permissions.cache.realm import STATES, Kind, RealmCache, is_void
+from permissions.cache.reading import boot_ns, wall_us
+from permissions.cache.realm import STATES, Kind, RealmCache
 from permissions.cache.state import State
 from permissions.engine import names
 from permissions.engine.questions import needs_rows
 from permissions.engine.reasons import InvalidRequestError, Unavailable
-from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot, build_resource, build_subject
-from permissions.engine.types import Request, ResourceFacts, ResourceNodeFact, Source, SubjectFacts
+from permissions.engine.scopes import SubjectSnapshot
+from permissions.engine.types import Request, Source
 from permissions.errors import NotFound
 from permissions.revisions import Head, Token, TokenFromFuture
 from resilience import telemetry
-from resilience.telemetry import Sample
-
-__all__ = [
-    "CLOCK",
-    "boot_ns",
-    "head_of",
-    "holding",
-    "is_void",
-    "now_us",
-    "pin",
-    "prefill",
-    "recall",
-    "reset",
-    "sample",
-    "samples",
-    "states",
-    "stats",
-    "survey",
-    "wall_us",
-    "warm",
-]
 
 log = logging.getLogger("permissions.cache")
 
@@ -68,56 +47,6 @@ _DEEPER: Final[dict[Source, int]] = {"l1": 0, "redis": 1, "db": 2, "live": 3}
 def reset() -> None:
     """Forgets everything (restore, or a flushed test database)."""
     catch_up.reset()
-
-
-def states() -> Mapping[str, State]:
-    """The published State of each realm; the same mapping for the life of the process."""
-    return STATES
-
-
-def now_us(state: State) -> int:
-    """The database's clock."""
-    return boot_ns() // 1_000 + state.offset_us
-
-
-def stats() -> dict[str, Any]:
-    """By realm: revision, age in seconds, snapshots in memory, and how old the oldest revision is that proves one."""
-    return {
-        "realms": {
-            name: {
-                "revision": state.rev,
-                "age_s": round((boot_ns() - state.known_head_ns) / 1e9, 3),
-                "subjects": len(state.cache.subjects),
-                "resources": len(state.cache.resources),
-                "absent": len(state.cache.absent_subjects) + len(state.cache.absent_resources),
-                "floor": state.cache.window.floor,
-                "filters": state.cache.filters is not None,
-                "prefetch": _prefetch(state.cache),
-            }
-            for name, state in list(STATES.items())
-        }
-    }
-
-
-def _prefetch(cache: RealmCache) -> dict[str, Any]:
-    """By what is prefetched: whether it is on, and the share of it that was used, None before there is enough to say."""
-    found = {"subjects": cache.prefetch_subjects, "resources": cache.prefetch_resources}
-    told = {kind: prefetch.snapshot() for kind, prefetch in found.items() if prefetch is not None}
-    return {kind: {"on": t.is_on, "useful_ratio": t.ratio, "useful": t.useful, "wasted": t.wasted} for kind, t in told.items()}
-
-
-def samples() -> Iterator[Sample]:
-    """What a scrape reads of the cache."""
-    entries = {"subject": 0, "resource": 0, "absent": 0}
-    for name, state in list(STATES.items()):
-        cache = state.cache
-        entries["subject"] += len(cache.subjects)
-        entries["resource"] += len(cache.resources)
-        entries["absent"] += len(cache.absent_subjects) + len(cache.absent_resources)
-        yield "permission_cache_revision", (name,), state.rev
-        yield "permission_cache_age_seconds", (name,), max(0, boot_ns() - state.known_head_ns) / 1e9
-    for kind, number in entries.items():
-        yield "permission_cache_entries", (kind,), number
 
 
 def sample(state: State, subject: SubjectSnapshot) -> None:
@@ -221,7 +150,7 @@ def _pinned(
                 return pinned
             catch_up.expire(realm)
             continue
-        pinned, subjects, resources = _collected(cache, state, requests)
+        pinned, subjects, resources = memory.collect(state, requests)
         if not subjects and not resources:
             pinned.source = source
             pinned.is_stale = is_stale
@@ -298,63 +227,6 @@ def _graced(cache: RealmCache, token: Token | None, full: bool, away: Away) -> t
         log.warning("realm %s: the database is away; older answers go out under static grace, marked stale", cache.name)
         telemetry.emit("cache.stale", realm=cache.name, age_s=age_ns / 1e9)
     return state, is_stale
-
-
-def _collected(cache: RealmCache, state: State, requests: Sequence[Request]) -> tuple[Pinned, list[str], list[str]]:
-    """What memory holds at the State, and the refs of the subjects and resources that are missing."""
-    at_us = now_us(state)
-    pinned = Pinned(state.head, state.table, at_us, "l1", slack_us=state.slack_us)
-    subjects: dict[str, None] = {}
-    resources: dict[str, None] = {}
-    for request in requests:
-        ref = request.subject
-        if ref not in pinned.subjects:
-            subject = cache.subject(state, ref, at_us)
-            if subject is None and cache.is_unknown("s", state, ref):
-                pinned.is_filtered = True
-                subject = _unknown_subject(ref, at_us)
-            if subject is None:
-                subjects[ref] = None
-            else:
-                pinned.subjects[ref] = subject
-        place = request.resource
-        if place is not None and place not in pinned.resources:
-            resource = cache.resource(state, place)
-            if resource is None and cache.is_unknown("r", state, place):
-                pinned.is_filtered = True
-                resource = _unknown_resource(place)
-            if resource is None:
-                resources[place] = None
-            else:
-                pinned.resources[place] = resource
-    return pinned, list(subjects), list(resources)
-
-
-def recall(state: State, request: Request, at_us: int) -> tuple[SubjectSnapshot, ResourceSnapshot | None, bool] | None:
-    """The snapshots of one question from memory, and whether a filter gave one; None where memory lacks one."""
-    cache = state.cache
-    subject = cache.subject(state, request.subject, at_us)
-    is_filtered = False
-    if subject is None:
-        if not cache.is_unknown("s", state, request.subject):
-            return None
-        subject, is_filtered = _unknown_subject(request.subject, at_us), True
-    if request.resource is None:
-        return subject, None, is_filtered
-    resource = cache.resource(state, request.resource)
-    if resource is None:
-        if not cache.is_unknown("r", state, request.resource):
-            return None
-        resource, is_filtered = _unknown_resource(request.resource), True
-    return subject, resource, is_filtered
-
-
-def _unknown_subject(ref: str, at_us: int) -> SubjectSnapshot:
-    return build_subject(SubjectFacts(ref, known=False), at_us, keep_facts=False)
-
-
-def _unknown_resource(ref: str) -> ResourceSnapshot:
-    return build_resource(ResourceFacts(ref, known=False, chain=(ResourceNodeFact(ref),)))
 
 
 def _by_rows(

@@ -93,6 +93,7 @@ def test_a_warm_check_enters_few_modules_and_does_no_io(key: str) -> None:
         "permissions.warm",
         "permissions.cache.reader",
         "permissions.cache.reading",
+        "permissions.cache.memory",
         "permissions.cache.realm",
         "permissions.cache.l1",
         "permissions.engine.questions",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from permissions import pdp, points
-from permissions.cache import catch_up, follower, known_ids, reader, realm
+from permissions.cache import catch_up, follower, known_ids, realm
 from permissions.engine.reasons import Unavailable
 from permissions.revisions import Head, TokenFromFuture, mint
 from tests.chaos.consistency import drawing, mutants
@@ -333,7 +333,7 @@ class CacheMachine(RuleBasedStateMachine):
                 return
             except Unavailable:
                 return
-            state = reader.states().get(NAME)
+            state = realm.STATES.get(NAME)
             head = None if state is None else state.head
         self._judge(number, mode, op, questions, decisions, start_ns, head)
 
