@@ -25,7 +25,7 @@ log = logging.getLogger("permissions.cache")
 TICK_S: Final = 1.0
 HOT_S: Final = 10.0
 HABITS_S: Final = 60.0
-# Between two attempts at a filter that is missing, and between two rebuilds of one that is crowded with ids long gone.
+# Until a filter that is missing is loaded, and between two rebuilds of one that is crowded with ids long gone.
 FILTER_S: Final = 60.0
 # Seconds without a check after which a realm is left alone.
 IDLE_S: Final = 60.0
@@ -105,8 +105,8 @@ class Upkeep:
         state, filters = cache.state, cache.filters
         if state is None or (filters is not None and not (filters.subjects.is_crowded or filters.resources.is_crowded)):
             return
-        last_ns = self._filters_ns.get(cache.name)
-        if last_ns is not None and boot_ns() - last_ns < int(FILTER_S * 1e9):
+        # Not at first sight: a server that starts has its warm-up load them.
+        if boot_ns() - self._filters_ns.setdefault(cache.name, boot_ns()) < int(FILTER_S * 1e9):
             return
         self._filters_ns[cache.name] = boot_ns()
         built_rev, subjects, resources = known_ids.load(state.head.realm_id)

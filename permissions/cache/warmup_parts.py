@@ -60,11 +60,9 @@ Component: TypeAlias = Callable[[Warming], None]
 
 
 def table(warming: Warming) -> None:
-    """Head and role table: with these the realm is ready, the rest is speed."""
+    """Head and role table: with these the realm is ready, the rest is speed. One of several processes that start reads it."""
     warming.advance(0, 1)
-    if warming.cache.state is None:
-        with rebuild_lock(warming.realm_id):
-            warming.state()
+    warming.state()
     warming.advance(1, 1)
 
 
