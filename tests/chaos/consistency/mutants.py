@@ -204,23 +204,6 @@ def filter_frozen(put: Put) -> None:
 
 
 @mutant
-def told_before_commit(put: Put) -> None:
-    """News leaves inside the transaction: a rollback leaves the caches ahead."""
-    from permissions import writing
-    from permissions.cache import catch_up, events
-
-    finish = writing._finish
-
-    def wrong(write: Any, before: Any) -> None:
-        finish(write, before)
-        if write.changed and not write.dry_run:
-            event = events.event_of(write)
-            catch_up.apply_event(event)
-
-    put(writing, "_finish", wrong)
-
-
-@mutant
 def layers_reused(put: Put) -> None:
     """A new history fills the very layers that a reader of the old one still looks into."""
     from permissions.cache.realm import RealmCache
