@@ -83,6 +83,24 @@ def django_db_keepdb(servers: Servers) -> bool:
 
 
 @pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> None:
+    """Each test that commits is followed by a flush. Django's own names of models and permissions, which no test writes, took
+    half of it to be emptied and made again; they stay."""
+    from django.contrib.contenttypes.management import create_contenttypes
+    from django.core.management.commands import flush
+    from django.db.models.signals import post_migrate
+
+    def sql_flush(style: Any, connection: Any, reset_sequences: bool = True, allow_cascade: bool = False) -> Any:
+        tables = connection.introspection.django_table_names(only_existing=True, include_views=False)
+        emptied = [table for table in tables if table not in {"django_content_type", "auth_permission"}]
+        return connection.ops.sql_flush(style, emptied, reset_sequences=reset_sequences, allow_cascade=allow_cascade)
+
+    flush.sql_flush = sql_flush  # type: ignore[attr-defined]  # its module imports it by name
+    assert post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    assert post_migrate.disconnect(create_contenttypes)
+
+
+@pytest.fixture(scope="session")
 def valkey_url(servers: Servers) -> str:
     """A standalone Valkey of this worker alone."""
     return servers.valkey_url()
