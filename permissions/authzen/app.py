@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from permissions.authzen import batch, http, messages, metadata
 from permissions.authzen.http import Disconnected, Header, HttpError, Receive, Scope, Send
 from permissions.authzen.messages import Json
-from permissions.authzen.ports import Caller, Callers, DecisionPoint
+from permissions.authzen.ports import Call, Caller, Callers, DecisionPoint, Endpoint
 from permissions.engine.reasons import InvalidRequestError, Unavailable
 from permissions.engine.types import Request
 from permissions.errors import Refused
@@ -26,13 +25,8 @@ MAX_BODY: Final = 1_048_576  # interfaces, wire limits: 1 MiB
 _PLAIN_ANSWER: Final = {True: b'{"decision":true}', False: b'{"decision":false}'}
 
 
-@dataclass(slots=True)
-class Call:
-    """One authenticated request. `token`: what X-Permission-Token asked for; `revisions`: what the answer was evaluated at."""
-
-    caller: Caller
-    token: str | None
-    revisions: list[int]
+# Endpoints of modules of their own, by path; the metadata document tells of exactly what stands here and in `Application`.
+FURTHER: Final[Mapping[str, Endpoint]] = {}
 
 
 class Application:
@@ -43,11 +37,12 @@ class Application:
         self._callers = callers
         self._superuser = superuser
         self._max_body = max_body
-        self._document = metadata.document(public_url)
-        self._endpoints: dict[str, Callable[[Call, Json], Awaitable[bytes]]] = {
+        self._endpoints: dict[str, Endpoint] = {
             metadata.EVALUATION: self._evaluation,
             metadata.EVALUATIONS: self._evaluations,
+            **FURTHER,
         }
+        self._document = metadata.document(public_url, self._endpoints.keys())
         self._documents = frozenset({metadata.WELL_KNOWN, metadata.path_of(public_url)})
         self.paths: Final = self._documents | self._endpoints.keys()
 
@@ -94,7 +89,7 @@ class Application:
         if headers.get(b"content-type") != b"application/json":
             http.check_content_type(headers)
         token = headers[b"x-permission-token"].decode("latin-1").strip() if b"x-permission-token" in headers else ""
-        call = Call(caller, token or None, [])
+        call = Call(caller, token or None, [], self._pdp, self._superuser)
         body = await endpoint(call, messages.read_json(await http.read_body(headers, receive, self._max_body)))
         if not token or not call.revisions:
             return body, ()

@@ -6,6 +6,7 @@ sends that header steer the clients of everyone behind the same cache.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -14,6 +15,17 @@ from permissions.authzen.messages import encode
 WELL_KNOWN: Final = "/.well-known/authzen-configuration"
 EVALUATION: Final = "/access/v1/evaluation"
 EVALUATIONS: Final = "/access/v1/evaluations"
+SEARCH_SUBJECT: Final = "/access/v1/search/subject"
+SEARCH_RESOURCE: Final = "/access/v1/search/resource"
+SEARCH_ACTION: Final = "/access/v1/search/action"
+# The parameter that names each endpoint (AuthZEN 1.0, "PDP Metadata").
+_PARAMETERS: Final[Mapping[str, str]] = {
+    EVALUATION: "access_evaluation_endpoint",
+    EVALUATIONS: "access_evaluations_endpoint",
+    SEARCH_SUBJECT: "search_subject_endpoint",
+    SEARCH_RESOURCE: "search_resource_endpoint",
+    SEARCH_ACTION: "search_action_endpoint",
+}
 # Chosen: endpoints hardly ever move, and five minutes is what a client waits at most after a move.
 CACHE_CONTROL: Final = "public, max-age=300"
 
@@ -37,12 +49,8 @@ def path_of(public_url: str) -> str:
     return WELL_KNOWN + urlsplit(identifier_of(public_url)).path
 
 
-def document(public_url: str) -> bytes:
+def document(public_url: str, offered: Collection[str]) -> bytes:
+    """`offered`: paths that the application answers; an endpoint that is none of them is not told of."""
     base = identifier_of(public_url)
-    return encode(
-        {
-            "policy_decision_point": base,
-            "access_evaluation_endpoint": base + EVALUATION,
-            "access_evaluations_endpoint": base + EVALUATIONS,
-        }
-    )
+    endpoints = {parameter: base + path for path, parameter in _PARAMETERS.items() if path in offered}
+    return encode({"policy_decision_point": base, **endpoints})

@@ -5,7 +5,8 @@ The modules `permissions.pdp` and `permissions.identity.keys` fit these ports; t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from permissions.engine.types import Asserted, Decision, Request
@@ -60,3 +61,18 @@ class DecisionPoint(Protocol):
 
     async def atoken_at(self, realm: str, revision: int) -> str:
         """The token of a revision that a decision was evaluated at."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One authenticated request. `token`: what X-Permission-Token asked for; `revisions`: what the answer was evaluated at."""
+
+    caller: Caller
+    token: str | None
+    revisions: list[int]
+    pdp: DecisionPoint
+    superuser: bool
+
+
+# What stands behind a path: the call and its body, a JSON object, to the body of the answer. Raises what a decision point raises.
+Endpoint = Callable[[Call, dict[str, Any]], Awaitable[bytes]]

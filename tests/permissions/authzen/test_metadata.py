@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from permissions.authzen import metadata
 from permissions.authzen.app import create_application
+from permissions.authzen.messages import encode
 from permissions.authzen.metadata import BadPublicUrlError
 from tests.permissions.authzen.wire import METADATA, Callers, Table, application, ask
 
@@ -70,3 +72,15 @@ def test_below_a_path_the_well_known_name_goes_between_host_and_path():
 def test_an_address_that_identifies_nothing_stops_the_start(public_url):
     with pytest.raises(BadPublicUrlError, match="PUBLIC_URL"):
         create_application(Table(), Callers(), public_url)
+
+
+def test_an_endpoint_of_another_module_is_routed_and_told_of(monkeypatch):
+    async def subject(call, message):
+        return encode({"realm": call.caller.realm, "asked": message})
+
+    monkeypatch.setattr("permissions.authzen.app.FURTHER", {metadata.SEARCH_SUBJECT: subject})
+    app = application()
+    assert ask(app, {"a": 1}, path="/access/v1/search/subject").json == {"realm": "default", "asked": {"a": 1}}
+    document = ask(app, path=METADATA, method="GET").json
+    assert document["search_subject_endpoint"] == "https://pdp.example.org/access/v1/search/subject"
+    assert "search_resource_endpoint" not in document
