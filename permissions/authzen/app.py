@@ -14,7 +14,7 @@ from typing import Final
 from permissions.authzen import batch, http, messages, metadata
 from permissions.authzen.http import Disconnected, Header, HttpError, Receive, Scope, Send
 from permissions.authzen.messages import Json
-from permissions.authzen.ports import Call, Caller, Callers, DecisionPoint, Endpoint
+from permissions.authzen.ports import Call, Caller, Callers, DecisionPoint, Endpoint, Signer
 from permissions.engine.reasons import InvalidRequestError, Unavailable
 from permissions.engine.types import Request
 from permissions.errors import Refused
@@ -32,7 +32,9 @@ FURTHER: Final[Mapping[str, Endpoint]] = {}
 class Application:
     """`paths`: what it answers, exactly; it holds no state of a request, so one serves all."""
 
-    def __init__(self, pdp: DecisionPoint, callers: Callers, public_url: str, *, superuser: bool, max_body: int) -> None:
+    def __init__(
+        self, pdp: DecisionPoint, callers: Callers, public_url: str, *, superuser: bool, max_body: int, signer: Signer | None
+    ) -> None:
         self._pdp = pdp
         self._callers = callers
         self._superuser = superuser
@@ -42,9 +44,8 @@ class Application:
             metadata.EVALUATIONS: self._evaluations,
             **FURTHER,
         }
-        self._document = metadata.document(public_url, self._endpoints.keys())
-        self._documents = frozenset({metadata.WELL_KNOWN, metadata.path_of(public_url)})
-        self.paths: Final = self._documents | self._endpoints.keys()
+        self._documents = metadata.documents(public_url, self._endpoints.keys(), signer)
+        self.paths: Final = frozenset(self._documents.keys() | self._endpoints.keys())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,11 +77,12 @@ class Application:
         path, method = scope["path"], scope["method"]
         endpoint = self._endpoints.get(path)
         if endpoint is None:
-            if path not in self._documents:
+            document = self._documents.get(path)
+            if document is None:
                 raise HttpError(404, "there is nothing at this path")
             if method not in ("GET", "HEAD"):
-                raise HttpError(405, "the metadata document is read with GET", (b"allow", b"GET, HEAD"))
-            return self._document, [(b"cache-control", metadata.CACHE_CONTROL.encode())]
+                raise HttpError(405, "this document is read with GET", (b"allow", b"GET, HEAD"))
+            return document, [(b"cache-control", metadata.CACHE_CONTROL.encode())]
         if method != "POST":
             raise HttpError(405, "an evaluation is asked for with POST", (b"allow", b"POST"))
         headers = http.headers_of(scope)
@@ -146,7 +148,14 @@ class Application:
 
 
 def create_application(
-    pdp: DecisionPoint, callers: Callers, public_url: str, *, superuser: bool = False, max_body: int = MAX_BODY
+    pdp: DecisionPoint,
+    callers: Callers,
+    public_url: str,
+    *,
+    superuser: bool = False,
+    max_body: int = MAX_BODY,
+    signer: Signer | None = None,
 ) -> Application:
-    """Raises BadPublicUrlError. `superuser`: whether step 6 of the order of a decision holds on the wire."""
-    return Application(pdp, callers, public_url, superuser=superuser, max_body=max_body)
+    """Raises BadPublicUrlError. `superuser`: whether step 6 of the order of a decision holds on the wire. `signer` None: the
+    metadata document is not signed."""
+    return Application(pdp, callers, public_url, superuser=superuser, max_body=max_body, signer=signer)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -220,5 +220,24 @@ def answer_of(decision: Decision, explanation: Json | None = None) -> Json:
     # What the answer says already, or does not have, is left out of it.
     context: Json = {name: value for name, value in (explanation or {}).items() if name not in ("allowed", "obligations")}
     if decision.obligations:
-        context["obligations"] = list(decision.obligations)
+        context["obligations"] = _each_once(decision.obligations)
     return {"decision": decision.allowed, "context": context} if context else {"decision": decision.allowed}
+
+
+def _each_once(obligations: Iterable[Attributes]) -> list[Attributes]:
+    """Two roles may bring the same duty, which is done once, or two duties of one id, which a client could not tell apart in its
+    report: an id is unique within its answer (obligations profile, "The Obligation Object")."""
+    told: list[Attributes] = []
+    ids: dict[str, int] = {}
+    seen: list[Attributes] = []
+    for duty in obligations:
+        if duty in seen:
+            continue
+        seen.append(duty)
+        ident = duty["id"]
+        while ident in ids:
+            ids[ident] += 1
+            ident = f"{ident}-{ids[ident]}"
+        ids[ident] = 1
+        told.append(duty if ident == duty["id"] else {**duty, "id": ident})
+    return told

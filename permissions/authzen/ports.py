@@ -5,7 +5,7 @@ The modules `permissions.pdp` and `permissions.identity.keys` fit these ports; t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,6 +35,14 @@ class Explanation(Protocol):
     @property
     def decision(self) -> Decision: ...
     def to_dict(self) -> dict[str, Any]: ...
+
+
+class Signer(Protocol):
+    """Signs what the metadata document says; `key_set` is what its readers verify that with (`signing.Signer`)."""
+
+    @property
+    def key_set(self) -> bytes: ...
+    def sign(self, claims: Mapping[str, Any]) -> str: ...
 
 
 class DecisionPoint(Protocol):

@@ -20,6 +20,8 @@ def test_it_lists_what_is_offered_and_no_more():
         "policy_decision_point": "https://pdp.example.org",
         "access_evaluation_endpoint": "https://pdp.example.org/access/v1/evaluation",
         "access_evaluations_endpoint": "https://pdp.example.org/access/v1/evaluations",
+        "capabilities": ["urn:openid:authzen:capability:obligations"],
+        "supported_obligations": ["step-up", "notification", "session_termination", "custom"],
     }
 
 
@@ -50,6 +52,11 @@ def test_a_trailing_slash_is_no_part_of_the_identifier():
     assert ask(app, path=METADATA, method="GET").json["policy_decision_point"] == "https://pdp.example.org"
 
 
+def test_an_escaped_path_is_answered_where_it_is_asked_for():
+    app = create_application(Table(), Callers(), "https://example.org/a%20b")
+    assert ask(app, path=f"{METADATA}/a b", method="GET").json["policy_decision_point"] == "https://example.org/a%20b"
+
+
 def test_below_a_path_the_well_known_name_goes_between_host_and_path():
     app = create_application(Table(), Callers(), "https://example.org/pdp")
     answer = ask(app, path=f"{METADATA}/pdp", method="GET")
@@ -67,6 +74,14 @@ def test_below_a_path_the_well_known_name_goes_between_host_and_path():
         "https://x.example/?a=1",
         "https://x.example/#a",
         "https://u:p@x.example",
+        "https://x.example/?",
+        "https://x.example/#",
+        "https://x.example:99999",
+        "https://x.example:",
+        "https://:443",
+        "https://[::1",
+        "https://x .example",
+        "https://x.example\n",
     ],
 )
 def test_an_address_that_identifies_nothing_stops_the_start(public_url):

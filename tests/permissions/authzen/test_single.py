@@ -104,6 +104,15 @@ def test_obligations_are_never_kept_from_a_client():
     assert explained["context"]["obligations"] == [step_up]
 
 
+def test_an_obligation_that_two_roles_bring_is_told_once_and_an_id_names_one():
+    step_up = {"id": "1", "type": "step-up", "properties": {"acr_value": "mfa"}}
+    log, mail = {"id": "1", "type": "custom"}, {"id": "1-2", "type": "notification"}
+    pdp = Table()
+    pdp.obligations = (step_up, log, dict(step_up), mail)
+    told = ask(application(pdp)).json["context"]["obligations"]
+    assert told == [step_up, {**log, "id": "1-2"}, {**mail, "id": "1-2-2"}]
+
+
 def test_without_obligations_naming_them_adds_nothing():
     body = {**QUESTION, "context": {"supported_obligations": ["step-up"]}}
     assert ask(application(), body).body == b'{"decision":true}'
