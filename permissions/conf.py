@@ -33,3 +33,12 @@ def django_realm() -> str:
 
 def superuser_on_wire() -> bool:
     return bool(getattr(settings, "SUPERUSER_ON_WIRE", False))
+
+
+def decision_log_file() -> str:
+    return setting("DECISION_LOG_FILE", "decisions.jsonl")
+
+
+def row_history() -> bool:
+    """Whether triggers keep what rows were before a change, so that decisions as of a past time can be answered."""
+    return bool(getattr(settings, "ROW_HISTORY", True))

@@ -21,6 +21,9 @@ EVENTS: Final[dict[str, str]] = {
     "cache.warmed": "a warm-up has ended",
     "cache.l2_down": "the second cache layer is skipped",
     "cache.l2_up": "the second cache layer is used again",
+    "decision_log.lost": "decisions are missing from the log: its buffer was full, or they could not be written",
+    "decision_log.failing": "the decision log cannot be written where it is to go; it is tried again",
+    "decision_log.recovered": "the decision log is written again",
 }
 
 METRICS: Final = (
@@ -40,6 +43,7 @@ METRICS: Final = (
     Metric("permission_cache_l2_writes_total", "counter", ("result",), "values for the second layer by what became of them"),
     Metric("permission_cache_prefetch_total", "counter", ("result",), "prefetched snapshots by whether a check used them"),
     Metric("permission_cache_warmup_ratio", "gauge", ("component",), "how far the warm-up of a component is, 0 to 1"),
+    Metric("permission_decision_log_lines_total", "counter", ("result",), "decisions for the log by what became of them"),
     Metric("permission_cache_warmup_errors_total", "counter", ("component",), "faults of the warm-up by component"),
 )
 

@@ -139,6 +139,10 @@ UNFOLD: dict[str, Any] = {
     "SIDEBAR": {"navigation": "permissions.admin.navigation.sidebar"},
 }
 
+# What was decided, and what the rows were then.
+DECISION_LOG_FILE = env.text("DECISION_LOG_FILE") or str(VAR / "decisions.jsonl")
+ROW_HISTORY = env.flag("ROW_HISTORY", default=True)
+
 # Stores.
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASE_URL = env.url(
