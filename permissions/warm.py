@@ -53,47 +53,88 @@ def is_in_transaction() -> bool:
     return not on.autocommit and (on.in_atomic_block or on.connection is not None)
 
 
+class _Watch:
+    """Which checks of a thread are looked at once more: those whose number has none of the bits of `mask`."""
+
+    __slots__ = ("mask",)
+
+    def __init__(self) -> None:
+        self.mask = SAMPLE
+
+
+WATCH: Final = _Watch()
+
+
 def plain(subject: str, permission: str, resource: str | None, realm: str) -> Decision | None:
     """The answer to a plain question from a fresh State; None: this way cannot tell, or it is no plain one.
 
-    Each text is one that memory knows, so it was looked at when it came in. Written out in one piece: each call in it would cost
-    a tenth of the whole (measured). The answers of a revision are the same two objects for every caller.
+    Each text is one that memory knows, so it was looked at when it came in. Written out in one piece, and once more in
+    `pdp.check`: each call in it would cost a tenth of the whole (measured). The answers of a revision are the same two objects
+    for every caller.
     """
+    try:
+        state = STATES[realm]
+        mask = state.fast[subject]
+        byte, bit = state.quick[permission]
+        is_open = resource is None or keeps_nothing_out(state, resource)
+    except (KeyError, TypeError):  # not known, or something that is no text: the other ways say so
+        return met(subject, permission, resource, realm)
+    if not is_open or clock_gettime_ns(CLOCK) - state.known_head_ns > state.max_age_ns or SWITCH.on is not None:
+        return None
+    me = HERE.me
+    if not me.connection.autocommit and is_in_transaction():
+        return None
+    me.l1 += 1
+    if mask[byte] & bit:
+        me.allowed += 1
+        answer = state.granted
+    else:
+        answer = state.denied
+    if not me.l1 & WATCH.mask:
+        watched(state, subject)
+    return answer
+
+
+def met(subject: str, permission: str, resource: str | None, realm: str) -> Decision | None:
+    """`plain` for a subject that this State has not met, or one with more than roles at the realm."""
     try:
         state = STATES.get(realm)
         if state is None or clock_gettime_ns(CLOCK) - state.known_head_ns > state.max_age_ns or SWITCH.on is not None:
             return None
         held = state.subjects.young.get(subject)
         place = state.quick.get(permission)
-        if held is None or place is None:
+        if held is None or place is None or is_void(held, state):
             return None
-        roles = held.quick
-        if roles is None or held.built_rev > state.rev:
+        if resource is not None and (held.scopes or not keeps_nothing_out(state, resource)):
             return None
-        if held.closure is not None and held.closure.changed_rev > held.built_rev:
-            return None
-        if resource is not None and not _keeps_nothing_out(state, held.scopes, resource):
-            return None
-    except TypeError:  # something that is no text: the slow way says so
+    except TypeError:
         return None
-    mask = state.plain.get(roles) or state.plain_mask(roles)
+    mask = _plain_mask(state, held)
     if mask is None:
         return None
+    if not held.scopes:
+        state.keep_fast(subject, mask)
     me = HERE.me
-    if not me.connection.autocommit and is_in_transaction():
+    if is_in_transaction():
         return None
     me.l1 += 1
-    if not me.l1 & SAMPLE:
+    allowed = bool(mask[place[0]] & place[1])
+    me.allowed += allowed
+    if not me.l1 & WATCH.mask:
+        watched(state, subject)
+    return state.granted if allowed else state.denied
+
+
+def watched(state: State, subject: str) -> None:
+    """One warm check in many: the realm is in use, and the subject may be hot. To look it up keeps it among the last used."""
+    held = state.subjects.get(subject)
+    if held is not None:
         reader.sample(state, held)
-    if mask[place[0]] & place[1]:
-        me.allowed += 1
-        return state.granted
-    return state.denied
 
 
-def _keeps_nothing_out(state: State, scopes: object, resource: str) -> bool:
-    """Whether what is held at the realm alone decides on the resource."""
-    if scopes or not state.is_uniform:
+def keeps_nothing_out(state: State, resource: str) -> bool:
+    """Whether what is held at the realm alone decides on the resource, for a subject that holds nothing anywhere else."""
+    if not state.is_uniform:
         return False
     node = state.resources.young.get(resource)
     return (
@@ -142,7 +183,7 @@ def _plain_answers(state: State, questions: Sequence[Any]) -> list[Decision] | N
             return None
         if len(question) == 3 and question[2] is not resource:
             resource = question[2]
-            if resource is not None and not _keeps_nothing_out(state, held.scopes, question[2]):
+            if resource is not None and (held.scopes or not keeps_nothing_out(state, question[2])):
                 return None
         answers.append(state.granted if mask[place[0]] & place[1] else state.denied)
     return answers

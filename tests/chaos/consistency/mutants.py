@@ -221,6 +221,22 @@ def layers_reused(put: Put) -> None:
 
 
 @mutant
+def fast_kept(put: Put) -> None:
+    """What the warm path found at one revision is taken over by the next."""
+    from permissions.cache.state import State
+
+    right = State.__init__
+
+    def wrong(self: Any, *arguments: Any, **named: Any) -> None:
+        right(self, *arguments, **named)
+        old = self.cache.state
+        if old is not None and old.table is self.table:
+            self.fast = old.fast
+
+    put(State, "__init__", wrong)
+
+
+@mutant
 def event_stamp_unchecked(put: Put) -> None:
     """News is taken for the next revision by its number alone."""
     import dataclasses

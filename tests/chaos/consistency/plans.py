@@ -31,6 +31,7 @@ MUTANTS: Final = {
     "no_bound": _DEAF,
     "expiry_ignored": _APART,
     "teams_forgotten": _APART,
+    "fast_kept": _APART,
     "epoch_ignored": dataclasses.replace(_APART, seconds=10, faults=_UNSEEN, haste=20),
     "stamp_unchecked": dataclasses.replace(_APART, seconds=10, faults=_UNSEEN, haste=20),
     "stored_unproven": _APART,
