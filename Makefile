@@ -71,5 +71,5 @@ chaos: $(TEST) ## The long proof: kills and freezes of real servers (CHAOS_SECON
 	$(PY) -m tests.chaos.consistency.long
 	$(PY) -m pytest --long -m "chaos or long" $(T)
 
-certify: $(TEST) ## AuthZEN's certification levels, played against a demo server of its own
+certify: $(TEST) ## AuthZEN's certification levels against servers of its own (ARGS="--address URL --key certification=KEY")
 	$(PY) scripts/certify $(ARGS)

@@ -58,13 +58,15 @@ def build() -> Site:
     """A new application for the settings as they are now: PUBLIC_URL is known only once a socket is bound."""
     django = get_asgi_application()
     # They use models, which need the apps that the line above has loaded.
-    from permissions import pdp  # noqa: PLC0415
+    from permissions import conf, pdp  # noqa: PLC0415
     from permissions.authzen.app import create_application  # noqa: PLC0415
+    from permissions.authzen.signing import Signer  # noqa: PLC0415
     from permissions.identity import keys  # noqa: PLC0415
     from permsite.dispatch import Site  # noqa: PLC0415
 
     public_url = settings.PUBLIC_URL or "http://127.0.0.1:8000"
-    authzen = create_application(pdp, keys, public_url, superuser=settings.SUPERUSER_ON_WIRE)
+    signer = Signer(conf.secret_keys())
+    authzen = create_application(pdp, keys, public_url, superuser=settings.SUPERUSER_ON_WIRE, signer=signer)
     return Site(
         authzen=authzen,
         authzen_paths=authzen.paths,
