@@ -31,10 +31,23 @@ from permissions.engine.explain import Explanation
 from permissions.engine.questions import Question, question, question_of
 from permissions.engine.reasons import InvalidRequestError, Unavailable, UnderMaintenance
 from permissions.engine.types import Asserted, Attributes, Decision, Request
-from permissions.lookup import resources as resource_lookup
-from permissions.lookup import subjects as subject_lookup
-from permissions.lookup.resources import Access
+from permissions.lookup.paging import Page
+from permissions.lookup.pairs import Access, AccessPage
 from permissions.revisions import Token, TokenFromFuture
+from permissions.searches import (
+    asearch_actions,
+    asearch_resources,
+    asearch_subjects,
+    awhat_can,
+    awho_can,
+    search_access,
+    search_actions,
+    search_resources,
+    search_subjects,
+    what_can,
+    who_can,
+    who_can_page,
+)
 from permissions.warm import (
     HERE,
     WATCH,
@@ -51,9 +64,11 @@ from resilience.maintenance import SWITCH
 
 __all__ = [
     "Access",
+    "AccessPage",
     "Decision",
     "Explanation",
     "InvalidRequestError",
+    "Page",
     "Request",
     "TokenFromFuture",
     "Unavailable",
@@ -64,6 +79,9 @@ __all__ = [
     "adecide_many",
     "aexplain",
     "aexplain_request",
+    "asearch_actions",
+    "asearch_resources",
+    "asearch_subjects",
     "atoken_at",
     "awhat_can",
     "awho_can",
@@ -77,12 +95,17 @@ __all__ = [
     "key_holding",
     "question",
     "reset",
+    "search_access",
+    "search_actions",
+    "search_resources",
+    "search_subjects",
     "stats",
     "token_at",
     "warm",
     "warm_many",
     "what_can",
     "who_can",
+    "who_can_page",
     "wire_superuser",
 ]
 
@@ -304,45 +327,6 @@ def explain_request(
     return explaining.explain(request, realm=realm, token=wanted, full=full, at_us=asking.instant(at), superuser=superuser)
 
 
-def who_can(
-    permission: str,
-    resource: str | None = None,
-    *,
-    context: Attributes | None = None,
-    type: str = "",
-    realm: str = "default",
-    at: dt.datetime | None = None,
-    token: str | None = None,
-    full: bool = False,
-) -> list[str]:
-    """Refs of the subjects for whom `check` says yes, in order; of one type if named (teams only then)."""
-    request = question("user:nobody", permission, resource, context=context)
-    asking.refuse_in_maintenance([permission])
-    wanted, full = asking.token_of(token, full)
-    return subject_lookup.who_can(request, realm=realm, kind=type, token=wanted, full=full, at_us=asking.instant(at))
-
-
-def what_can(
-    subject: str,
-    permission: str | None = None,
-    *,
-    resource: str | None = None,
-    context: Attributes | None = None,
-    type: str = "",
-    realm: str = "default",
-    at: dt.datetime | None = None,
-    token: str | None = None,
-    full: bool = False,
-) -> list[Access]:
-    """Pairs (permission, resource) for which `check` says yes; see `lookup/resources.py` for which pairs are asked."""
-    request = question(subject, permission or "any:any", resource, context=context)
-    asking.refuse_in_maintenance([request.permission])
-    wanted, full = asking.token_of(token, full)
-    return resource_lookup.what_can(
-        request, realm=realm, permission=permission, kind=type, token=wanted, full=full, at_us=asking.instant(at)
-    )
-
-
 _check_in_thread = in_thread(check)
 _check_many_in_thread = in_thread(check_many)
 
@@ -372,8 +356,6 @@ adecide = in_thread(decide)
 adecide_many = in_thread(decide_many)
 aexplain = in_thread(explain)
 aexplain_request = in_thread(explain_request)
-awho_can = in_thread(who_can)
-awhat_can = in_thread(what_can)
 atoken_at = in_thread(token_at)
 
 

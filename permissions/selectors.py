@@ -63,8 +63,10 @@ def is_in_transaction() -> bool:
 
 
 @contextmanager
-def one_snapshot() -> Iterator[None]:
+def one_snapshot(*, limit_s: float | None = None) -> Iterator[None]:
     """All reads of the block see the same committed state. In an open transaction the block joins it.
+
+    `limit_s`: what a statement of the block may take on PostgreSQL; whoever waited has gone by then.
 
     READ COMMITTED gives each statement a snapshot of its own, so a newer subject could meet an older role table; Django's own
     transaction on SQLite begins IMMEDIATE and would wait for every writer. Hence plain BEGINs, which take no lock.
@@ -77,6 +79,12 @@ def one_snapshot() -> Iterator[None]:
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if connection.vendor == "postgresql" else "BEGIN DEFERRED"
         )
         try:
+            if limit_s is not None and connection.vendor == "postgresql":
+                # By index as well where a first load has left no statistics yet, and never compiled to machine code: a page reads
+                # a few thousand rows by key.
+                cursor.execute(f"SET LOCAL statement_timeout = {max(1, int(limit_s * 1000))}")
+                cursor.execute("SET LOCAL jit = off")
+                cursor.execute("SET LOCAL enable_seqscan = off")
             yield
         finally:
             cursor.execute("ROLLBACK")
@@ -284,15 +292,6 @@ def _bindings_of(realm_id: int, holders: Collection[str]) -> dict[str, list[Bind
     return found
 
 
-def subject_refs(realm_id: int, *, kind: str = "", teams: bool = False) -> list[str]:
-    """Refs of the realm's concrete subjects, in order; of one type if named; with teams or without."""
-    rows = Subject.objects.filter(realm_id=realm_id, kind__in=["subject", "team"] if teams else ["subject"])
-    if kind:
-        rows = rows.filter(ref__startswith=f"{kind}:")
-    # SQLite's LIKE ignores case, the law does not.
-    return [ref for ref in rows.order_by("ref").values_list("ref", flat=True) if not kind or ref.startswith(f"{kind}:")]
-
-
 def resource_facts(realm_id: int, refs: Collection[str]) -> dict[str, ResourceFacts]:
     """Facts of the resources named, each with its chain, root first; one statement for each level of the tree."""
     nodes: dict[int, tuple[str, bool, int | None]] = {}
@@ -318,13 +317,6 @@ def _read_nodes(nodes: dict[int, tuple[str, bool, int | None]], asked: dict[str,
     for pk, ref, inherit, attributes, parent in rows.order_by().values_list("pk", "ref", "inherit", "attributes", "parent_id"):
         nodes[pk] = (ref, inherit, parent)
         asked[ref] = (pk, attributes)
-
-
-def resource_refs(realm_id: int, *, kind: str = "") -> list[str]:
-    rows = Resource.objects.filter(realm_id=realm_id)
-    if kind:
-        rows = rows.filter(ref__startswith=f"{kind}:")
-    return [ref for ref in rows.order_by("ref").values_list("ref", flat=True) if not kind or ref.startswith(f"{kind}:")]
 
 
 def database_now_us() -> int | None:

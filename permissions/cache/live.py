@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from threading import BoundedSemaphore
-from typing import Final
+from typing import Final, TypeVar
 
 from permissions import revisions, selectors
 from permissions.cache import catch_up, database
@@ -22,6 +23,8 @@ from permissions.engine.table import RoleTable
 from permissions.engine.types import Request, ResourceFacts, ResourceNodeFact
 from permissions.models import Realm
 from permissions.revisions import Head, Token, TokenFromFuture
+
+T = TypeVar("T")
 
 # Each reads and may compile a model: more at once would starve the process while it is late already.
 MOST_AT_ONCE: Final = 4
@@ -66,20 +69,16 @@ def pin(realm: str, requests: Sequence[Request], token: Token | None, at_us: int
         return database.bounded(read, limit_s=database.ROWS_LIMIT_S)
 
 
-def survey(
-    realm: str,
-    token: Token | None,
-    at_us: int | None,
-    subjects: Callable[[int], Collection[str]],
-    resources: Callable[[int], Collection[str]],
-) -> Pinned:
-    """All the subjects and resources that the callables list, given the realm's id."""
+def browse(realm: str, token: Token | None, at_us: int | None, work: Callable[[Pinned], T]) -> T:
+    """`work` with head, table and clock of one database snapshot, in which it may read what it likes, for a bounded time."""
+    until_s = time.monotonic() + database.SEARCH_LIMIT_S
 
-    def read() -> Pinned:
-        with selectors.one_snapshot():
-            pinned = opened(realm, token, at_us)
-            load(pinned, subjects(pinned.head.realm_id), resources(pinned.head.realm_id), [])
-        return pinned
+    def read() -> T:
+        left_s = until_s - time.monotonic()
+        if left_s <= 0:  # it was tried before, or waited for a thread all that time
+            raise Unavailable("too many searches are going on", retry_after_s=1.0)
+        with selectors.one_snapshot(limit_s=left_s):
+            return work(opened(realm, token, at_us))
 
     return database.bounded(read, limit_s=database.SEARCH_LIMIT_S, is_search=True)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from django.db import DatabaseError, InterfaceError
 
@@ -32,6 +32,7 @@ from permissions.revisions import Head, Token, TokenFromFuture
 from resilience import telemetry
 
 log = logging.getLogger("permissions.cache")
+T = TypeVar("T")
 
 # Realm's id, epoch, revision, stamp.
 Position = tuple[int, str, int, int]
@@ -72,7 +73,7 @@ def holding(realm: str, kind: str, object_id: str, position: Position) -> Positi
     state = warm(realm)
     if state is None:
         return None
-    newest = state.head.key
+    newest = state.position
     if position == newest:
         return position
     realm_id, epoch, rev, stamp = position
@@ -254,16 +255,15 @@ def prefill(realm: str, kind: Kind, refs: Collection[str]) -> int:
         return filling.prefill(catch_up.cache_of(realm), kind, refs)
 
 
-def survey(
+def browse(
     realm: str,
+    work: Callable[[Pinned], T],
     *,
-    subjects: Callable[[int], Collection[str]],
-    resources: Callable[[int], Collection[str]],
     token: Token | None = None,
     full: bool = False,
     at_us: int | None = None,
-) -> Pinned:
-    """For a search: all the subjects and resources that the callables list (given the realm's id), from one database snapshot.
+) -> T:
+    """For a search: `work` with one revision, reading what it needs from one database snapshot, on a thread of the searches.
 
     Nothing is kept, so that a search over everything evicts nothing that checks need.
     """
@@ -274,7 +274,4 @@ def survey(
                 _current(catch_up.cache_of(realm), token, full)
             except Busy:
                 log.info("a search of realm %s reads its model itself: a change of it is being applied", realm)
-        pinned = live.survey(realm, token, at_us, subjects, resources)
-    if not is_live:
-        pinned.source = "db"
-    return pinned
+        return live.browse(realm, token, at_us, work)
