@@ -6,12 +6,15 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from permissions.authzen.app import Application, create_application
 from permissions.engine.reasons import GRANTED, NO_GRANT, InvalidRequestError, Unavailable
 from permissions.engine.types import Asserted, Decision, Request
 from permissions.errors import Conflict, Invalid, Problem
+from permissions.lookup.paging import Page
+
+T = TypeVar("T")
 
 PUBLIC_URL = "https://pdp.example.org"
 EVALUATION = "/access/v1/evaluation"
@@ -57,14 +60,16 @@ class Explained:
 
 
 class Table:
-    """Says yes to whoever is not charlie. `warm_for` None: nothing is warm."""
+    """Says yes to whoever is not charlie. `is_warm` false: nothing is warm; `is_plain`: every question that may be is plain."""
 
-    def __init__(self, *, is_warm: bool = True) -> None:
+    def __init__(self, *, is_warm: bool = True, is_plain: bool = False) -> None:
         self.is_warm = is_warm
+        self.is_plain = is_plain
         self.asked: list[Request] = []
         self.tokens: list[str | None] = []
         self.superusers: list[bool] = []
         self.obligations: tuple[dict[str, Any], ...] = ()
+        self.found: list[str] = []
         self.fault: BaseException | None = None
 
     def _decide(self, request: Request) -> Decision:
@@ -73,6 +78,15 @@ class Table:
         self.asked.append(request)
         allowed = request.subject != "user:charlie"
         return Decision(allowed, GRANTED if allowed else NO_GRANT, 7, obligations=self.obligations)
+
+    def plain_one(self, subject: str, permission: str, resource: str, realm: str) -> Decision | None:
+        return self._decide(Request(subject, permission, resource)) if self.is_plain else None
+
+    def plain_batch(
+        self, subjects: Sequence[str], permissions: Sequence[str], resources: Sequence[str], realm: str, answers: tuple[T, T]
+    ) -> list[T] | None:
+        asked = zip(subjects, permissions, resources, strict=True)
+        return [answers[self._decide(Request(*one)).allowed] for one in asked] if self.is_plain else None
 
     def warm(self, request: Request, realm: str, *, superuser: bool = False) -> Decision | None:
         self.superusers.append(superuser)
@@ -96,6 +110,23 @@ class Table:
     ) -> Explained:
         self._take(token)
         return Explained(self._decide(request))
+
+    async def asearch_subjects(self, request: Request, kind: str, **options: Any) -> Page:
+        return self._found(request, **options)
+
+    async def asearch_resources(self, request: Request, kind: str, **options: Any) -> Page:
+        return self._found(request, **options)
+
+    async def asearch_actions(self, request: Request, **options: Any) -> Page:
+        return self._found(request, **options)
+
+    def _found(self, request: Request, *, limit: int | None, after: str | None, token: str | None = None, **_: Any) -> Page:
+        """Of `self.found`, which must be in order."""
+        self._take(token)
+        self.asked.append(request)
+        left = [name for name in self.found if after is None or name > after]
+        page = left[: limit or None]
+        return Page(page, page[-1] if len(page) < len(left) else None, 7)
 
     async def atoken_at(self, realm: str, revision: int) -> str:
         return f"v1.{realm}.{revision}"
