@@ -65,6 +65,7 @@ check: $(TEST) ## Style, types, import contracts, migrations, deployment, docs, 
 	$(PY) -m pytest -q --no-servers --durations=0 tests/test_architecture.py tests/test_docs.py
 
 bench: $(TEST) ## Ratios of speed, measured on this machine
+	@scripts/need-wrk
 	$(PY) benchmarks/run.py $(ARGS)
 
 chaos: $(TEST) ## The long proof: kills and freezes of real servers (CHAOS_SECONDS=600, then every test marked chaos or long)

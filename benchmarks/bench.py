@@ -7,7 +7,9 @@ from typing import Any
 
 from benchmarks import peers
 from benchmarks.child import Child
+from benchmarks.measure import ROUNDS
 from benchmarks.site import Site
+from benchmarks.wire import asking
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,15 @@ class Sizes:
     trace_s: float = 20.0
     trace_rate: float = 2_000.0  # checks a second in each worker
     writers_s: float = 2.0
+    load_s: float = 2.0  # of a round over HTTP
+    load_rounds: int = ROUNDS
+    clients: int = 64  # connections that stay open
+    batch: int = 200
+    batches: int = 400
+    spicedb_checks: int = 2_000
+    spicedb_batches: int = 20
+    crowd: int = 1_000
+    crowd_s: float = 5.0
 
 
 QUICK = Sizes(
@@ -47,6 +58,15 @@ QUICK = Sizes(
     trace_s=0.6,
     trace_rate=100.0,
     writers_s=0.2,
+    load_s=1.0,
+    load_rounds=1,
+    clients=4,
+    batch=20,
+    batches=5,
+    spicedb_checks=20,
+    spicedb_batches=2,
+    crowd=50,
+    crowd_s=1.0,
 )
 
 
@@ -83,6 +103,16 @@ class Bench:
     def w1(self) -> str:
         return self.realm("w1", "w1", subjects=self.sizes.subjects, checks=self.sizes.checks)
 
+    def w1_wire(self) -> str:
+        """With stored resources, which a question over HTTP must name."""
+        sizes = {"subjects": self.sizes.subjects, "checks": self.sizes.checks}
+        return self.realm("w1-wire", "w1", **sizes, resources=asking.RESOURCES)
+
+    def key(self, realm: str) -> str:
+        """A new API key of the realm."""
+        assert self.database and self._loader is not None
+        return str(self._loader.call("key", realm=realm))
+
     def w1_large(self) -> str:
         return self.realm("w1-large", "w1", subjects=self.sizes.large_subjects, checks=0)
 
@@ -95,10 +125,12 @@ class Bench:
         """A side of ours, on the bench's database; `redis` empty: without."""
         return Child(f"benchmarks.sides.{place}", self.site.environment(self.database, redis), **arguments)
 
-    def peer(self, place: str, **arguments: Any) -> Child | None:
-        """A peer's side, built and ready; None where it could not be installed."""
-        package = PACKAGES[place]
-        if not self.with_peers or any(line.startswith(f"{package}==") for line in self.missing):
+    def has(self, package: str) -> bool:
+        return self.with_peers and not any(line.startswith(f"{package}==") for line in self.missing)
+
+    def peer(self, place: str, *needs: str, **arguments: Any) -> Child | None:
+        """A peer's side, built and ready; None where it, or another package that it needs, could not be installed."""
+        if not all(map(self.has, needs or (PACKAGES[place],))):
             return None
         if place.startswith("django_peers"):
             arguments["database"] = self.site.database("permsite_peer_" + place.partition(":")[2].lower())

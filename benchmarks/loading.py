@@ -46,6 +46,11 @@ def load(world: World) -> dict[str, Any]:
         with permission_write(name, SYSTEM, "bench"), connection.cursor() as cursor:
             cursor.execute("SET LOCAL session_replication_role = replica")
             counted["bindings"] += _people(cursor, realm_id, roles, part, now)
+    if world.resources:
+        # With the triggers: they keep what lies above each resource.
+        with permission_write(name, SYSTEM, "bench"), connection.cursor() as cursor:
+            columns = ("realm_id", "ref", "inherit", "attributes")
+            copy(cursor, "permissions_resource", columns, ((realm_id, place, True, "{}") for place in world.resources))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     return {**counted, "subjects": len(world.held), "permissions": len(world.model.permissions)}

@@ -28,13 +28,14 @@ for _name in ("DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE"):
 from benchmarks import peers, site  # noqa: E402 - after the environment is put right
 from benchmarks.bench import QUICK, Bench, Sizes  # noqa: E402 - the same
 from benchmarks.measure import Row  # noqa: E402 - the same
+from benchmarks.peers import npm  # noqa: E402 - the same
 from benchmarks.rows import ROWS  # noqa: E402 - the same
 
 
 def main(argv: list[str]) -> int:
     options = arguments(argv)
     wanted = options.only or list(ROWS)
-    missing = peers.install(peers.FOLDER) if options.peers else []
+    missing = [*peers.install(peers.FOLDER), *npm.install(peers.FOLDER)] if options.peers else []
     notes: list[str] = []
     result: dict[str, Any] = {}
     failed = []

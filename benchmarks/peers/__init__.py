@@ -20,15 +20,15 @@ def install(folder: Path) -> list[str]:
     for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines():
         if line.startswith("#") or not line.strip():
             continue
-        name, _, wanted = line.partition("==")
-        if there.get(name) != wanted:
+        wanted = line.split()
+        if any(there.get(name) != number for name, _, number in (one.partition("==") for one in wanted)):
             told = subprocess.run(
-                [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", str(folder), line],
+                [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", str(folder), *wanted],
                 capture_output=True,
                 check=False,
             )
             if told.returncode != 0:
-                missing.append(line)
+                missing.append(wanted[0])
     on_path(folder)
     return missing
 

@@ -6,15 +6,18 @@ from collections.abc import Callable
 
 from benchmarks.bench import Bench
 from benchmarks.measure import Row
-from benchmarks.rows import changes, cold, kit, memory, ratios, table, trace, warm
+from benchmarks.rows import batch, changes, cold, crowd, kit, memory, ratios, single, table, trace, warm
 
 ROWS: dict[str, Callable[[Bench], list[Row]]] = {
     "bar1": warm.rows,
+    "bar2": single.rows,
+    "bar3": batch.rows,
     "bar4": changes.rows,
     "bar5": memory.rows,
     "bar6": cold.rows,
     "bar7": table.rows,
     "bar8": trace.rows,
     "bar9": kit.rows,
+    "bar10": crowd.rows,
     "ratios": ratios.rows,
 }

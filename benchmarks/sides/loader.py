@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from typing import Any
 
@@ -27,3 +28,11 @@ class Loader:
         began = time.perf_counter()
         counted = loading.load(world(kind, realm, **sizes))
         return {**counted, "took_s": round(time.perf_counter() - began, 1)}
+
+    def key(self, realm: str) -> str:
+        """A key as a person makes one: it may ask anything in its realm."""
+        from django.core.management import call_command  # noqa: PLC0415
+
+        printed = io.StringIO()
+        call_command("api_key", "create", f"bench-{time.monotonic_ns()}", "--realm", realm, stdout=printed)
+        return printed.getvalue().strip()

@@ -12,7 +12,8 @@ TYPES, ACTIONS, GROUPS, ROLES, SUBJECTS, CHECKS = 50, 20, 40, 200, 10_000, 20_00
 OWN_CODES = 43
 
 
-def build(seed: int = 1, *, subjects: int = SUBJECTS, checks: int = CHECKS) -> World:
+def build(seed: int = 1, *, subjects: int = SUBJECTS, checks: int = CHECKS, resources: int = 0) -> World:
+    """`resources`: how many of each type are stored. They change no answer: all that is held is held everywhere."""
     draw = random.Random(seed)
     codes = [f"type{t}:action{a}" for t in range(TYPES) for a in range(ACTIONS)]
     shuffled = draw.sample(codes, len(codes))
@@ -26,4 +27,5 @@ def build(seed: int = 1, *, subjects: int = SUBJECTS, checks: int = CHECKS) -> W
     model = ModelFacts("w1", permissions=tuple(PermissionFact(c) for c in codes), groups=groups, roles=tuple(roles))
     held = [tuple(f"role{r}" for r in draw.sample(range(ROLES), draw.randint(1, 4))) for _ in range(subjects)]
     asked = [(draw.randrange(subjects), draw.choice(codes)) for _ in range(checks)]
-    return World(model, held, asked)
+    stored = tuple(f"type{t}:type{t}-{n}" for t in range(TYPES) for n in range(resources))
+    return World(model, held, asked, stored)

