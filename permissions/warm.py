@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from time import clock_gettime_ns
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
@@ -18,11 +18,14 @@ from permissions.cache import memory, reader
 from permissions.cache.reading import CLOCK, boot_ns
 from permissions.cache.realm import STATES, is_void
 from permissions.cache.state import State
+from permissions.engine import names
 from permissions.engine.evaluate import evaluate
 from permissions.engine.questions import needs_rows
 from permissions.engine.scopes import SubjectSnapshot
 from permissions.engine.types import Decision, Request
 from resilience.maintenance import SWITCH
+
+T = TypeVar("T")
 
 # One warm check in so many is told to the cache: which subjects are hot, and that the realm is in use. A power of two, less one.
 SAMPLE: Final = 63
@@ -134,15 +137,37 @@ def watched(state: State, subject: str) -> None:
 
 def keeps_nothing_out(state: State, resource: str) -> bool:
     """Whether what is held at the realm alone decides on the resource, for a subject that holds nothing anywhere else."""
+    is_unknown = state.open.get(resource)
+    if is_unknown is not None:
+        if is_unknown:
+            HERE.me.filtered += 1
+        return True
     if not state.is_uniform:
         return False
     node = state.resources.young.get(resource)
-    return (
-        node is not None
-        and not node.open_from
-        and node.built_rev <= state.rev
-        and (node.closure is None or node.closure.changed_rev <= node.built_rev)
-    )
+    if (
+        node is None
+        or node.open_from
+        or node.built_rev > state.rev
+        or (node.closure is not None and node.closure.changed_rev > node.built_rev)
+    ):
+        return False
+    state.keep_open(resource, is_unknown=False)
+    return True
+
+
+def _is_open(state: State, resource: str) -> bool:
+    """`keeps_nothing_out` for a text that nobody has looked at yet, and for ids that no row names."""
+    if keeps_nothing_out(state, resource):
+        return True
+    if not state.is_uniform or not state.cache.is_unknown("r", state, resource):
+        return False
+    try:
+        names.check_ref(resource, "resource")
+    except names.BadNameError:
+        return False
+    state.keep_open(resource, is_unknown=True)
+    return True
 
 
 def plain_many(questions: Sequence[Any], realm: str) -> list[Decision] | None:
@@ -191,6 +216,72 @@ def _plain_answers(state: State, questions: Sequence[Any]) -> list[Decision] | N
 
 def _plain_mask(state: State, held: SubjectSnapshot) -> bytes | None:
     return None if held.quick is None else state.plain.get(held.quick) or state.plain_mask(held.quick)
+
+
+def _mask_of(state: State, subject: str) -> bytes | None:
+    """What a subject that holds nothing but roles at the realm is allowed; None for every other one."""
+    mask = state.fast.get(subject)
+    if mask is None:
+        held = state.subjects.get(subject)
+        if held is None or held.scopes or is_void(held, state):
+            return None
+        mask = _plain_mask(state, held)
+        if mask is not None:
+            state.keep_fast(subject, mask)
+    return mask
+
+
+def plain_one(subject: str, permission: str, resource: str, realm: str) -> Decision | None:
+    """`plain` for texts that nobody has looked at yet."""
+    decision = plain(subject, permission, resource, realm)
+    if decision is None:
+        state = STATES.get(realm)
+        if state is not None and resource not in state.open and _is_open(state, resource):
+            decision = plain(subject, permission, resource, realm)
+    return decision
+
+
+def plain_batch(
+    subjects: Sequence[str], permissions: Sequence[str], resources: Sequence[str], realm: str, answers: tuple[T, T]
+) -> list[T] | None:
+    """For each question, a column each, the first of `answers` for no, the second for yes, all of one State; None: this way
+    cannot tell. Columns, because their look-ups run without a step of Python between them."""
+    state = STATES.get(realm)
+    if state is None or clock_gettime_ns(CLOCK) - state.known_head_ns > state.max_age_ns or SWITCH.on is not None:
+        return None
+    if WATCH.mask != SAMPLE or is_in_transaction():  # watched checks are told of one by one
+        return None
+    found = _answered(state, subjects, permissions, resources, answers)
+    if found is None:
+        if not all(_mask_of(state, subject) is not None for subject in set(subjects)):
+            return None
+        if not all(_is_open(state, resource) for resource in set(resources)):
+            return None
+        found = _answered(state, subjects, permissions, resources, answers)
+        if found is None:
+            return None
+    given, filtered = found
+    me = HERE.me
+    before = me.l1
+    me.l1 += len(given)
+    me.allowed += given.count(answers[1])
+    me.filtered += filtered
+    if (before ^ me.l1) & ~SAMPLE:
+        watched(state, subjects[0])
+    return given
+
+
+def _answered(
+    state: State, subjects: Sequence[str], permissions: Sequence[str], resources: Sequence[str], answers: tuple[T, T]
+) -> tuple[list[T], int] | None:
+    """From what is known to be plain already; and how many resources no row names."""
+    no, yes = answers
+    try:
+        filtered = sum(map(state.open.__getitem__, resources))
+        columns = zip(map(state.fast.__getitem__, subjects), map(state.quick.__getitem__, permissions), strict=True)
+        return [yes if mask[place[0]] & place[1] else no for mask, place in columns], filtered
+    except KeyError:
+        return None
 
 
 def warm(request: Request, realm: str, *, superuser: bool = False) -> Decision | None:

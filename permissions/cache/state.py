@@ -27,6 +27,8 @@ MAX_FLUSHES: Final = 64
 MAX_PLAIN: Final = 50_000
 # Subjects whose mask the warm path finds in one step: some 1.5 MB for a realm.
 MAX_FAST: Final = 16_384
+# Resources that are known to keep nothing out.
+MAX_OPEN: Final = 65_536
 
 
 KINDS: Final = frozenset("mstrk*f")
@@ -46,8 +48,10 @@ class State:
 
     `known_head_ns`: boot-time clock, nanoseconds, read before the question was sent. `offset_us`: the database's clock minus the
     boot-time clock. `slack_us`: how far that may be off. `max_age_ns`: how old an answer without a token may be. `grace_ns`: how
-    much older while the database is away. `quick`: what a plain question needs, empty where none is plain. `fast`: masks of subjects
-    that hold roles at the realm and nothing else, found so at this revision: they hold for as long as this State does.
+    much older while the database is away. `quick`: what a plain question needs, empty where none is plain. `position`: the head's
+    key, one object for as long as this State lives. For as long also holds what was found at this revision: `fast`, masks of
+    subjects that hold roles at the realm and nothing else; `open`, resources on which these alone decide, 1 for one that no row
+    names.
     """
 
     __slots__ = (
@@ -64,7 +68,9 @@ class State:
         "known_head_ns",
         "max_age_ns",
         "offset_us",
+        "open",
         "plain",
+        "position",
         "quick",
         "resources",
         "rev",
@@ -89,6 +95,7 @@ class State:
         """`like`: a State with the same table, which lends what follows from it."""
         self.head = head
         self.rev = head.rev
+        self.position = head.key
         self.table = table
         self.cache = cache
         # The layers of its own history: after a reset the cache has others, and a reader of this State must not meet those.
@@ -112,6 +119,7 @@ class State:
             self.quick = _quick(table, like) if is_plain else {}
             self.plain = {}
         self.fast: dict[str, bytes] = {}
+        self.open: dict[str, int] = {}
         # The answers to plain questions are the same objects for every caller: to build one took half as long as to decide.
         self.granted = Decision(True, reasons.GRANTED, self.rev, "l1")
         self.denied = Decision(False, reasons.NO_GRANT, self.rev, "l1")
@@ -120,6 +128,11 @@ class State:
         if len(self.fast) >= MAX_FAST:
             self.fast = {}
         self.fast[subject] = mask
+
+    def keep_open(self, resource: str, *, is_unknown: bool) -> None:
+        if len(self.open) >= MAX_OPEN:
+            self.open = {}
+        self.open[resource] = int(is_unknown)
 
     def plain_mask(self, roles: RoleSet) -> bytes | None:
         """What the role set allows, where that alone decides on every code; kept in `plain`, where the warm path finds it."""
