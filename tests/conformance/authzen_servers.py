@@ -21,6 +21,7 @@ from tests.conformance.authzen_player import WORLDS
 ROOT: Final = Path(__file__).resolve().parents[2]
 # What a child may know of this shell: nothing of its settings, so that no server of anybody else is hit.
 KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PERMSITE_SERVERS")
+LOG: Final = "server.log"
 
 
 class NotStartedError(RuntimeError):
@@ -29,12 +30,14 @@ class NotStartedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`keys`: of each world, by its name. `pid`: the server's first process."""
+    """`keys`: of each world, by its name. `pid`: the server's first process; `log`: what it writes; both None for one that runs
+    already."""
 
     title: str
     address: str
     keys: Mapping[str, str]
-    pid: int
+    pid: int | None = None
+    log: Path | None = None
 
 
 def manage(env: Mapping[str, str], *args: str) -> str:
@@ -61,7 +64,7 @@ def load(env: Mapping[str, str]) -> dict[str, str]:
 @contextmanager
 def running(env: Mapping[str, str], folder: Path, *command: str, ready: str) -> Iterator[tuple[str, int]]:
     """Address and process of a server of ours; `ready` finds the address in what it prints. It ends with the block."""
-    with (folder / "server.log").open("w+") as log:
+    with (folder / LOG).open("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "manage.py", *command], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=log, text=True
         )
@@ -89,7 +92,7 @@ def demo() -> Iterator[Target]:
         folder = Path(name)
         env = environment(folder)
         with running(env, folder, "demo", "--port", "0", ready=r"site\s+(http://[^/]+)/") as (address, pid):
-            yield Target("what `make run` starts", address, load(env), pid)
+            yield Target("what `make run` starts", address, load(env), pid, folder / LOG)
 
 
 @contextmanager
@@ -102,4 +105,6 @@ def production(workers: int = 2) -> Iterator[Target]:
         keys = load(env)
         command = ("serve", "--port", "0", "--workers", str(workers))
         with running(env, Path(name), *command, ready=r"^Serving (http://\S+) ") as (address, pid):
-            yield Target(f"`serve --workers {workers}` on {database.title} and {store.title}", address, keys, pid)
+            yield Target(
+                f"`serve --workers {workers}` on {database.title} and {store.title}", address, keys, pid, Path(name) / LOG
+            )
