@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from permissions.authzen import batch, http, messages, metadata
+from permissions.authzen import batch, http, messages, metadata, plain, search
 from permissions.authzen.http import Disconnected, Header, HttpError, Receive, Scope, Send
 from permissions.authzen.messages import Json
 from permissions.authzen.ports import Call, Caller, Callers, DecisionPoint, Endpoint, Signer
@@ -22,11 +22,16 @@ from permissions.errors import Refused
 log = logging.getLogger("permissions.authzen")
 
 MAX_BODY: Final = 1_048_576  # interfaces, wire limits: 1 MiB
-_PLAIN_ANSWER: Final = {True: b'{"decision":true}', False: b'{"decision":false}'}
 
 
+# The answer to a body that is a plain question of a realm; None for every other body.
+Plainly = Callable[[bytes, str, DecisionPoint], "bytes | None"]
 # Endpoints of modules of their own, by path; the metadata document tells of exactly what stands here and in `Application`.
-FURTHER: Final[Mapping[str, Endpoint]] = {}
+FURTHER: Final[Mapping[str, Endpoint]] = {
+    metadata.SEARCH_SUBJECT: search.subject,
+    metadata.SEARCH_RESOURCE: search.resource,
+    metadata.SEARCH_ACTION: search.action,
+}
 
 
 class Application:
@@ -44,36 +49,55 @@ class Application:
             metadata.EVALUATIONS: self._evaluations,
             **FURTHER,
         }
+        # A superuser's yes comes before all else, which a plain question knows nothing of.
+        self._plain: dict[str, Plainly] = (
+            {} if superuser else {metadata.EVALUATION: plain.evaluation, metadata.EVALUATIONS: plain.evaluations}
+        )
         self._documents = metadata.documents(public_url, self._endpoints.keys(), signer)
         self.paths: Final = frozenset(self._documents.keys() | self._endpoints.keys())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"the AuthZEN application speaks http, not {scope['type']}")
-        echo = http.echo_of(scope)
-        with_body = scope["method"] != "HEAD"
+        pairs: list[Header] = scope["headers"]
+        headers = dict(pairs)
+        echo = http.echo_of(headers) if b"x-request-id" in headers else ()
+        more: Sequence[Header] = ()
+        message = body = None
         try:
-            body, headers = await self._respond(scope, receive)
+            if len(headers) != len(pairs):
+                http.refuse_doubles(pairs)
+            plainly = self._plain.get(scope["path"])
+            if plainly is not None and headers.get(b"content-type") == http.JSON_TYPE and scope["method"] == "POST":
+                caller = self._callers.warm(headers.get(b"authorization", b"").decode("latin-1"))
+                if caller is not None and b"x-permission-token" not in headers:
+                    message = await http.read_body(headers, receive, self._max_body)
+                    body = plainly(message, caller.realm, self._pdp)
+            if body is None:
+                body, more = await self._respond(scope, headers, receive, message)
         except Disconnected:
             return
         except HttpError as error:
-            status, message, headers = error.status, str(error), error.headers
+            status, said, more = error.status, str(error), error.headers
         except InvalidRequestError as error:
-            status, message, headers = 400, str(error), ()
+            status, said = 400, str(error)
         except Refused as error:
-            status, message, headers = error.status, error.detail, ()
+            status, said = error.status, error.detail
         except Unavailable as error:
             retry_after = str(max(1, math.ceil(error.retry_after_s))).encode()
-            status, message, headers = 503, str(error), ((b"retry-after", retry_after),)
+            status, said, more = 503, str(error), ((b"retry-after", retry_after),)
         except Exception:  # the outermost handler: the client gets an answer, the log the fault
             log.exception("a fault while answering %s %s", scope["method"], scope["path"])
-            status, message, headers = 500, "internal error", ()
+            status, said = 500, "internal error"
         else:
-            await http.answer(send, 200, body, (*headers, *echo), with_body=with_body)
+            await http.answer(send, 200, body, (*more, *echo), with_body=scope["method"] != "HEAD")
             return
-        await http.answer(send, status, http.error_body(message), (*headers, *echo), with_body=with_body)
+        await http.answer(send, status, http.error_body(said), (*more, *echo), with_body=scope["method"] != "HEAD")
 
-    async def _respond(self, scope: Scope, receive: Receive) -> tuple[bytes, Sequence[Header]]:
+    async def _respond(
+        self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, message: bytes | None
+    ) -> tuple[bytes, Sequence[Header]]:
+        """`message`: the body, where it was read already."""
         path, method = scope["path"], scope["method"]
         endpoint = self._endpoints.get(path)
         if endpoint is None:
@@ -85,14 +109,15 @@ class Application:
             return document, [(b"cache-control", metadata.CACHE_CONTROL.encode())]
         if method != "POST":
             raise HttpError(405, "an evaluation is asked for with POST", (b"allow", b"POST"))
-        headers = http.headers_of(scope)
         header = headers.get(b"authorization", b"").decode("latin-1")
         caller = self._callers.warm(header) or await self._find_caller(header)
-        if headers.get(b"content-type") != b"application/json":
+        if headers.get(b"content-type") != http.JSON_TYPE:
             http.check_content_type(headers)
-        token = headers[b"x-permission-token"].decode("latin-1").strip() if b"x-permission-token" in headers else ""
+        token = headers.get(b"x-permission-token", b"").decode("latin-1").strip()
         call = Call(caller, token or None, [], self._pdp, self._superuser)
-        body = await endpoint(call, messages.read_json(await http.read_body(headers, receive, self._max_body)))
+        if message is None:
+            message = await http.read_body(headers, receive, self._max_body)
+        body = await endpoint(call, messages.read_json(message))
         if not token or not call.revisions:
             return body, ()
         # The oldest of them, should an explained item have been answered later than the rest: the claim must hold for all.
@@ -118,7 +143,7 @@ class Application:
         call.revisions.append(decision.revision)
         if decision.obligations:
             return messages.encode(messages.answer_of(decision))
-        return _PLAIN_ANSWER[decision.allowed]
+        return plain.YES if decision.allowed else plain.NO
 
     async def _evaluations(self, call: Call, message: Json) -> bytes:
         asked = batch.batch_of(message, call.caller.asserted)

@@ -14,7 +14,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 MAX_REQUEST_ID: Final = 200  # chosen: a UUID, a trace parent and a sentence fit; a log line stays a line
-JSON: Final = (b"content-type", b"application/json")
+JSON_TYPE: Final = b"application/json"
+JSON: Final = (b"content-type", JSON_TYPE)
 # Sent twice, each of these lets two readers of one request see different ones.
 _SINGLE: Final = frozenset({b"authorization", b"content-type", b"content-length", b"x-request-id", b"x-permission-token"})
 _charset: Final = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)"?', re.IGNORECASE)
@@ -34,21 +35,17 @@ class Disconnected(Exception):
     """The client left before its request was whole; nobody is there to be answered."""
 
 
-def headers_of(scope: Scope) -> dict[bytes, bytes]:
-    pairs: list[Header] = scope["headers"]
-    headers = dict(pairs)
-    if len(headers) != len(pairs):
-        seen: set[bytes] = set()
-        for name, _ in pairs:
-            if name in seen and name in _SINGLE:
-                raise HttpError(400, f"the header {name.decode('latin-1')} is sent more than once")
-            seen.add(name)
-    return headers
+def refuse_doubles(pairs: Iterable[Header]) -> None:
+    seen: set[bytes] = set()
+    for name, _ in pairs:
+        if name in seen and name in _SINGLE:
+            raise HttpError(400, f"the header {name.decode('latin-1')} is sent more than once")
+        seen.add(name)
 
 
-def echo_of(scope: Scope) -> tuple[Header, ...]:
+def echo_of(headers: dict[bytes, bytes]) -> tuple[Header, ...]:
     """The request id to send back: the same value, without what could end a header line, and capped."""
-    value = dict(scope["headers"]).get(b"x-request-id")
+    value = headers.get(b"x-request-id")
     kept = _controls.sub(b"", value)[:MAX_REQUEST_ID] if value else b""
     return ((b"x-request-id", kept),) if kept else ()
 
@@ -98,7 +95,7 @@ async def answer(send: Send, status: int, body: bytes, headers: Iterable[Header]
         {
             "type": "http.response.start",
             "status": status,
-            "headers": [JSON, (b"content-length", str(len(body)).encode()), *headers],
+            "headers": [JSON, (b"content-length", b"%d" % len(body)), *headers],
         }
     )
     await send({"type": "http.response.body", "body": body if with_body else b""})

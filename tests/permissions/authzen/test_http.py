@@ -43,7 +43,7 @@ ERRORS = [
         "/access/v1",
         "/access/v1/Evaluation",
         "//access/v1/evaluation",
-        "/access/v1/search/subject",
+        "/access/v1/search",
         "/.well-known/authzen-configuration/",
         "/.well-known",
     ],
@@ -55,7 +55,8 @@ def test_paths_are_exact(path):
 
 
 def test_it_names_the_paths_that_are_its_own():
-    assert application().paths == {EVALUATION, EVALUATIONS, METADATA}
+    searches = {"/access/v1/search/subject", "/access/v1/search/resource", "/access/v1/search/action"}
+    assert application().paths == {EVALUATION, EVALUATIONS, METADATA} | searches
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "post"])

@@ -20,6 +20,9 @@ def test_it_lists_what_is_offered_and_no_more():
         "policy_decision_point": "https://pdp.example.org",
         "access_evaluation_endpoint": "https://pdp.example.org/access/v1/evaluation",
         "access_evaluations_endpoint": "https://pdp.example.org/access/v1/evaluations",
+        "search_subject_endpoint": "https://pdp.example.org/access/v1/search/subject",
+        "search_resource_endpoint": "https://pdp.example.org/access/v1/search/resource",
+        "search_action_endpoint": "https://pdp.example.org/access/v1/search/action",
         "capabilities": ["urn:openid:authzen:capability:obligations"],
         "supported_obligations": ["step-up", "notification", "session_termination", "custom"],
     }
