@@ -16,7 +16,7 @@ import msgspec
 
 from permissions.cache.codec_seal import SCHEMA, Rejected, key_of, seal, unseal
 from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot, subject_snapshot
-from permissions.engine.table import Held, HoldingsRecord, RoleSet, Standing, role_set
+from permissions.engine.table import Held, HoldingsRecord, RoleSet, Standing, role_set, roles_in
 from permissions.engine.types import BindingFact, ResourceFacts, ResourceNodeFact, SubjectFacts
 from permissions.revisions import Head
 
@@ -309,7 +309,7 @@ _NONE: Final[Mapping[str, Any]] = {}
 
 
 def _places(roles: RoleSet | None, names: dict[str, int]) -> tuple[int, ...]:
-    return () if roles is None else tuple(names.setdefault(name, len(names)) for name in roles.roles)
+    return () if roles is None else tuple(names.setdefault(name, len(names)) for name in roles_in(roles))
 
 
 def _roles(places: tuple[int, ...], names: tuple[str, ...]) -> RoleSet:

@@ -26,6 +26,7 @@ from permissions.engine import names
 from permissions.engine.questions import needs_rows
 from permissions.engine.reasons import InvalidRequestError, Unavailable
 from permissions.engine.scopes import SubjectSnapshot
+from permissions.engine.table import roles_in
 from permissions.engine.types import Request, Source
 from permissions.errors import NotFound
 from permissions.revisions import Head, Token, TokenFromFuture
@@ -54,7 +55,7 @@ def sample(state: State, subject: SubjectSnapshot) -> None:
     """One warm check in many: the realm is in use, and the subject may be hot."""
     state.cache.used_ns = boot_ns()
     if subject.known:
-        state.cache.hot.sample(subject.ref, () if subject.realm_roles is None else subject.realm_roles.roles)
+        state.cache.hot.sample(subject.ref, () if subject.realm_roles is None else roles_in(subject.realm_roles))
 
 
 def warm(realm: str) -> State | None:

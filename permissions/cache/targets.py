@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot
+from permissions.engine.table import roles_in
 
 Snapshot: TypeAlias = SubjectSnapshot | ResourceSnapshot
 
@@ -61,6 +62,6 @@ def _is_held_at(snapshot: SubjectSnapshot, scope: str) -> bool:
 
 def _holds(snapshot: SubjectSnapshot, role: str) -> bool:
     sets = [snapshot.realm_roles, *snapshot.scopes.values()]
-    if any(roles is not None and role in roles.roles for roles in sets):
+    if any(roles is not None and role in roles_in(roles) for roles in sets):
         return True
     return any(held.binding.role == role for group in (*snapshot.lines.values(), snapshot.apart) for held in group)

@@ -26,6 +26,7 @@ from permissions.engine.table import (
     RoleSetMasks,
     RoleTable,
     remembered,
+    roles_in,
 )
 from permissions.engine.types import (
     BindingFact,
@@ -112,7 +113,7 @@ def _kept_memo(previous: RoleTable | None, index: Index, stale: Set[str]) -> dic
     if previous is None or previous.index.size_bytes != index.size_bytes:
         return {}
     memo = previous.memo.copy()
-    for roles in [roles for roles in memo if not stale.isdisjoint(roles.roles)]:
+    for roles in [roles for roles in memo if not stale.isdisjoint(roles_in(roles))]:
         del memo[roles]
     return memo
 

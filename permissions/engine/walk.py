@@ -22,7 +22,7 @@ from permissions.engine import reasons
 from permissions.engine.attributes import names_of
 from permissions.engine.claims import Claim, Deny, Failure, Outcome, Spot, Tier, Verdict
 from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot
-from permissions.engine.table import NOTHING, PLAIN, Held, Holdings, Line, RoleSet, RoleTable, Standing, standing_at
+from permissions.engine.table import NOTHING, PLAIN, Held, Holdings, Line, RoleSet, RoleTable, Standing, roles_in, standing_at
 from permissions.engine.types import NO_ATTRIBUTES, REALM, Attributes, BindingFact, Condition, ConditionError, Decision, Request
 
 _FAILED_REASONS: Final = (
@@ -348,7 +348,7 @@ class Walk:
         for spot in self.spots:
             if spot.place < self.open_from:
                 continue
-            roles = spot.roles.roles if spot.roles is not None else ()
+            roles = roles_in(spot.roles) if spot.roles is not None else ()
             for name in (*roles, *(held.binding.role for held in spot.lines if held.binding.role is not None)):
                 role = self.table.roles.get(name, NOTHING)
                 mask |= role.allow

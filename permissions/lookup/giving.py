@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot
-from permissions.engine.table import NOTHING, CompiledRole, Holdings, RoleTable
+from permissions.engine.table import NOTHING, CompiledRole, Holdings, RoleTable, roles_in
 from permissions.engine.types import REALM
 
 EVERY_CODE = -1
@@ -64,7 +64,7 @@ def _nodes(holdings: Holdings) -> Iterator[str]:
 def _gives_at(table: RoleTable, holdings: Holdings, node: str, mask: int, *, below_realm: bool = False) -> bool:
     """`below_realm`: for a resource, which a binding at the realm that does not propagate never reaches."""
     roles = holdings.realm_roles if node == REALM else holdings.scopes.get(node)
-    if roles is not None and any(_gives(table.roles.get(name, NOTHING), mask) for name in roles.roles):
+    if roles is not None and any(_gives(table.roles.get(name, NOTHING), mask) for name in roles_in(roles)):
         return True
     for held in holdings.lines.get(node, ()):
         binding = held.binding

@@ -18,7 +18,7 @@ from permissions.engine.evaluate import allowed_codes, evaluate
 from permissions.engine.increment import updated
 from permissions.engine.patterns import Index
 from permissions.engine.scopes import build_resource, build_subject
-from permissions.engine.table import CompiledRole, Holdings, Line, RoleTable, role_set
+from permissions.engine.table import CompiledRole, Holdings, Line, RoleTable, role_set, roles_in
 from permissions.engine.types import ModelFacts, PermissionFact, RoleFact, RoleLineFact
 from tests.properties import worlds
 from tests.properties.worlds import World
@@ -194,7 +194,7 @@ def memo_meaning(table: RoleTable) -> dict[tuple[str, ...], list[Any]]:
     for roles, masks in list(table.memo.items()):
         sets = [table.index.codes_of(int.from_bytes(m, "little")) for m in (masks.allow, masks.deny, masks.special)]
         assert {len(m) for m in (masks.allow, masks.deny, masks.special)} == {table.index.size_bytes}
-        found[roles.roles] = [*sets, lines_meaning(table, masks.allow_lines), lines_meaning(table, masks.deny_lines)]
+        found[roles_in(roles)] = [*sets, lines_meaning(table, masks.allow_lines), lines_meaning(table, masks.deny_lines)]
     return found
 
 
@@ -326,7 +326,7 @@ def test_only_what_a_change_reaches_is_composed_and_forgotten() -> None:
         table.masks(roles)
     new = compile_table(_with_line(model, "r007", "a:r50"), LANGUAGE, table)
     assert {n for n in new.roles if new.roles[n] is not table.roles[n]} == {"r007", "heir"}
-    assert {roles.roles for roles in sets} - {roles.roles for roles in new.memo} == {("r007",), ("heir",)}
+    assert {roles_in(roles) for roles in sets} - {roles_in(roles) for roles in new.memo} == {("r007",), ("heir",)}
     assert all(new.memo[roles] is table.memo[roles] for roles in new.memo)
     assert new.index is table.index and new.quick is table.quick and len(table.memo) == 101
 

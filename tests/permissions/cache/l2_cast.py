@@ -16,7 +16,7 @@ from permissions.cache.codec import Candidate, Kind, Snapshot, decode, encode
 from permissions.cache.codec_seal import key_of
 from permissions.cache.l2_link import breaker
 from permissions.engine.scopes import ResourceSnapshot, SubjectSnapshot, build_resource, build_subject
-from permissions.engine.table import Held, RoleSet
+from permissions.engine.table import Held
 from permissions.engine.types import BindingFact, ResourceFacts, ResourceNodeFact, SubjectFacts
 from permissions.revisions import Head
 from permsite.settings import permission_cache
@@ -90,8 +90,6 @@ def fields(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, RoleSet):
-        return ("set", id(value), value.roles)
     if isinstance(value, Held):
         return ("held", repr(value.binding), value.own, value.standing)
     if isinstance(value, dict):

@@ -163,7 +163,6 @@ def test_any_id_that_is_unicode_has_a_key_of_its_own(ref):
 
 
 def test_one_role_set_is_one_object_after_decoding_too():
-    """The memo of a table finds role sets by identity."""
     own = subject()
     assert again(own).realm_roles is own.realm_roles
 
