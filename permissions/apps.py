@@ -43,5 +43,6 @@ def _after_migrations(*, using: str, **_given: object) -> None:
     from permissions import triggers  # noqa: PLC0415 - it needs the models, which an app's module may not import
 
     triggers.keep_triggers(using)
+    triggers.keep_history(using)
     triggers.keep_default_realm(using)
     triggers.link_users(using)

@@ -14,6 +14,7 @@ from permissions.models.catalog import (
     RoleInheritance,
     RoleLine,
 )
+from permissions.models.history import HistoryFloor, RowHistory
 from permissions.models.hot import HotItem
 from permissions.models.identity import ApiKey
 from permissions.models.realm import Changelog, Realm
@@ -25,6 +26,7 @@ __all__ = [
     "AuditEvent",
     "Changelog",
     "GroupLine",
+    "HistoryFloor",
     "HotItem",
     "Membership",
     "Permission",
@@ -37,6 +39,7 @@ __all__ = [
     "RoleGroup",
     "RoleInheritance",
     "RoleLine",
+    "RowHistory",
     "Subject",
     "Team",
 ]

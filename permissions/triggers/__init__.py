@@ -5,6 +5,7 @@ from permissions.triggers.marks import mark
 from permissions.triggers.upkeep import (
     is_there,
     keep_default_realm,
+    keep_history,
     keep_triggers,
     lift_for_rebuild,
     link_users,
@@ -16,6 +17,7 @@ __all__ = [
     "install",
     "is_there",
     "keep_default_realm",
+    "keep_history",
     "keep_triggers",
     "lift_for_rebuild",
     "lifted_unsafe",

@@ -15,7 +15,7 @@ from django.db.migrations.state import StateApps
 from permissions.triggers import postgresql, sqlite
 from permissions.triggers import postgresql_core as core
 from permissions.triggers.schema import Schema, schema_of
-from permissions.triggers.tables import AUDIT
+from permissions.triggers.tables import AUDIT, HISTORY
 
 
 def install(connection: BaseDatabaseWrapper, apps: Apps | StateApps = current_apps) -> bool:
@@ -51,18 +51,18 @@ def lifted_unsafe(connection: BaseDatabaseWrapper) -> Iterator[None]:
         return
     # Of the session, not of a transaction: the block has its own. `*` satisfies the guards, strict ones too.
     state = "SELECT set_config('ps.locked', %s, false)"
-    seals = [t.name for t in postgresql.triggers(schema_of(connection)) if t.table == AUDIT]
+    seals = [t for t in postgresql.triggers(schema_of(connection)) if t.table in (AUDIT, HISTORY)]
     with connection.cursor() as cursor:
         cursor.execute(state, ["*"])
-        for name in seals:
-            cursor.execute(f"ALTER TABLE {AUDIT} DISABLE TRIGGER {name}")
+        for seal in seals:
+            cursor.execute(f"ALTER TABLE {seal.table} DISABLE TRIGGER {seal.name}")
     try:
         yield
     finally:
         with connection.cursor() as cursor:
             cursor.execute(state, [""])
-            for name in seals:
-                cursor.execute(f"ALTER TABLE {AUDIT} ENABLE ALWAYS TRIGGER {name}")
+            for seal in seals:
+                cursor.execute(f"ALTER TABLE {seal.table} ENABLE ALWAYS TRIGGER {seal.name}")
 
 
 def differences(connection: BaseDatabaseWrapper, schema: Schema | None = None) -> list[str]:

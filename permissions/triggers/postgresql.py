@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from permissions.triggers import history, users
 from permissions.triggers import postgresql_core as core
-from permissions.triggers import users
 from permissions.triggers.schema import Schema, UserTable
-from permissions.triggers.tables import AUDIT, CHANGELOG, LAWS, REALM, SUBJECT, Cycle, Law, Table, Touch
+from permissions.triggers.tables import AUDIT, CHANGELOG, HISTORY, LAWS, REALM, SUBJECT, Cycle, Law, Table, Touch
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ _NEW_REALM: Final = """  FOR r IN SELECT id FROM come ORDER BY id LOOP
 _GONE_REALM: Final = f"""
 DECLARE g record;
 BEGIN
-  FOR g IN SELECT id, rev, stamp FROM gone ORDER BY id LOOP
+{{history}}  FOR g IN SELECT id, rev, stamp FROM gone ORDER BY id LOOP
     INSERT INTO {CHANGELOG} (realm_id, rev, kind, object_id, stamp, at)
       VALUES (g.id, coalesce(nullif(current_setting('ps.r' || g.id, true), '')::bigint, g.rev + 1),
         '*', '', g.stamp, clock_timestamp())
@@ -134,11 +134,12 @@ END
 
 def _event_body(table: Table, event: str, schema: Schema) -> str:
     if table.name == REALM and event == "d":
-        return _GONE_REALM
+        return _GONE_REALM.format(history=history.postgresql_steps(REALM, "d", schema))
     body = "" if event == "d" else _laws(table, event, schema)
     if table.name == REALM and event == "i":
         body += _NEW_REALM
     body += _log(table, event, schema)
+    body += history.postgresql_steps(table.name, event, schema)
     if table.name == REALM and event in "iu" and schema.users:
         come = "come" if event == "i" else _differing(("id", "name"), "come", "gone")
         adopt, create = users.link(schema.users, schema.realm, users.without_subject(schema.users))
@@ -154,19 +155,19 @@ def _user_insert(table: UserTable, realm: str) -> str:
     return f"\nBEGIN\n  {adopt};\n  {create};\n  RETURN NULL;\nEND\n"
 
 
-def _user_update(table: UserTable, realm: str) -> str:
+def _user_update(table: UserTable, schema: Schema) -> str:
     columns = (table.key, table.attribute, *table.flags)
     come, gone = _differing(columns, "come", "gone"), _differing(columns, "gone", "come")
     refs = " UNION ".join(f"SELECT 's' || {users.ref(table, 'x')} FROM {source} x" for source in (come, gone))
     changed = f'u."{table.key}" IN (SELECT x."{table.key}" FROM {come} x)'
-    adopt, create = users.link(table, realm, users.without_subject(table, changed))
+    adopt, create = users.link(table, schema.realm, users.without_subject(table, changed))
     return f"""
 DECLARE
   r bigint;
   objects text[] := ARRAY({refs});
 BEGIN
   IF cardinality(objects) > 0 THEN
-    UPDATE {SUBJECT} s SET ref = {users.ref(table, "x")} FROM {come} x
+{history.postgresql_user_steps(schema, gone)}    UPDATE {SUBJECT} s SET ref = {users.ref(table, "x")} FROM {come} x
       WHERE s.user_id = x."{table.key}" AND s.ref <> {users.ref(table, "x")} AND {users.nameable(table, "x")};
     {adopt};
     {create};
@@ -184,16 +185,19 @@ def functions(schema: Schema) -> Iterator[Function]:
     yield Function("ps_guard", core.GUARD.format(action=core.GUARD_RAISES if schema.strict else core.GUARD_LOCKS))
     yield Function("ps_bump", core.BUMP.format(strict=core.BUMP_STRICT if schema.strict else ""), "r bigint", "bigint")
     yield Function("ps_write", core.WRITE, "r bigint, objects text[]", "void")
-    yield Function("ps_truncated", core.TRUNCATED)
+    yield Function("ps_truncated", core.TRUNCATED.format(forget="PERFORM ps_forget(r);" if schema.history else ""))
     yield Function("ps_keep", core.KEEP)
     yield Function("ps_sealed", core.SEALED)
+    if schema.history:
+        yield Function("ps_forget", history.FORGET, "r bigint", "void")
+        yield Function("ps_history_sealed", history.HISTORY_SEALED)
     for table in schema.tables:
         for event in "iud":
             yield Function(f"ps_{table.short}_{event}", _event_body(table, event, schema))
     if schema.users:
         yield Function("ps_guard_user", core.GUARD_USER)
         yield Function("ps_user_i", _user_insert(schema.users, schema.realm))
-        yield Function("ps_user_u", _user_update(schema.users, schema.realm))
+        yield Function("ps_user_u", _user_update(schema.users, schema))
 
 
 _STATEMENT: Final = "FOR EACH STATEMENT"
@@ -219,6 +223,9 @@ def triggers(schema: Schema) -> Iterator[Trigger]:
     if AUDIT in schema.columns:
         yield Trigger("ps_sealed", AUDIT, "BEFORE DELETE OR UPDATE", "FOR EACH ROW", "ps_sealed")
         yield Trigger("ps_sealed_t", AUDIT, "BEFORE TRUNCATE", _STATEMENT, "ps_sealed")
+    if schema.history:
+        yield Trigger("ps_sealed", HISTORY, "BEFORE DELETE OR UPDATE", "FOR EACH ROW", "ps_history_sealed")
+        yield Trigger("ps_sealed_t", HISTORY, "BEFORE TRUNCATE", _STATEMENT, "ps_history_sealed")
     if schema.users:
         name = schema.users.name
         columns = ", ".join((schema.users.attribute, *schema.users.flags))

@@ -116,6 +116,7 @@ DECLARE r bigint;
 BEGIN
   FOR r IN SELECT id FROM {REALM} ORDER BY id LOOP
     PERFORM ps_write(r, ARRAY['*']);
+    {{forget}}
   END LOOP;
   RETURN NULL;
 END

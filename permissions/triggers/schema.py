@@ -1,4 +1,4 @@
-"""What the triggers are generated from besides `tables.py`: the columns in the database and three settings.
+"""What the triggers are generated from besides `tables.py`: the columns in the database and four settings.
 
 The settings are written into the triggers' bodies, not looked up: foreign SQL (psql, another program) brings no setting of
 ours, and it is the very writer that strict mode is for. Changing one needs `migrate`; until then the system check says so.
@@ -15,7 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.state import StateApps
 
 from permissions import conf
-from permissions.triggers.tables import TABLES, Table
+from permissions.triggers.tables import FLOOR, HISTORY, TABLES, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Schema:
     users: UserTable | None
     realm: str
     strict: bool
+    history: bool = False
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -52,7 +53,10 @@ def schema_of(connection: BaseDatabaseWrapper, apps: Apps | StateApps = current_
         for model in apps.get_app_config("permissions").get_models()
         if not model._meta.proxy and model._meta.db_table in present
     }
-    return Schema(columns, _user_table(present), conf.django_realm(), bool(getattr(settings, "STRICT_WRITES", False)))
+    strict = bool(getattr(settings, "STRICT_WRITES", False))
+    # Its tables come with a later migration than the first triggers.
+    keeps_history = conf.row_history() and {HISTORY, FLOOR} <= columns.keys()
+    return Schema(columns, _user_table(present), conf.django_realm(), strict, keeps_history)
 
 
 def user_table() -> UserTable | None:

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from permissions.triggers import users
+from permissions.triggers import history, users
 from permissions.triggers.schema import Schema, UserTable
-from permissions.triggers.tables import AUDIT, CHANGELOG, LAWS, REALM, SUBJECT, Cycle, Law, Table, Touch
+from permissions.triggers.tables import AUDIT, CHANGELOG, HISTORY, LAWS, REALM, SUBJECT, Cycle, Law, Table, Touch
 
 # Objects, as on PostgreSQL; counted when permission_write closes the realm.
 MAX_OBJECTS: Final = 20_000
@@ -138,16 +138,21 @@ def _table(table: Table, schema: Schema) -> Iterator[tuple[str, str]]:
     if table.name == REALM:
         yield from _realm(schema, columns, inserted, [*deleted, *inserted, *renamed])
     else:
-        yield _trigger(f"ps_{table.short}_i", "AFTER INSERT", table.name, "", [*laws, *_log(inserted, schema)])
-        steps = [*laws, *_log([*deleted, *(_touched(t, "NEW") for t in table.touches), *renamed], schema)]
+        kept = {event: history.sqlite_steps(table.name, event, schema) for event in "iud"}
+        yield _trigger(f"ps_{table.short}_i", "AFTER INSERT", table.name, "", [*laws, *_log(inserted, schema), *kept["i"]])
+        steps = [*laws, *_log([*deleted, *(_touched(t, "NEW") for t in table.touches), *renamed], schema), *kept["u"]]
         yield _trigger(f"ps_{table.short}_u", f"AFTER UPDATE OF {listed}", table.name, _differs(columns), steps)
-        yield _trigger(f"ps_{table.short}_d", "AFTER DELETE", table.name, "", _log(deleted, schema))
+        yield _trigger(f"ps_{table.short}_d", "AFTER DELETE", table.name, "", [*_log(deleted, schema), *kept["d"]])
     yield _displaced(table, schema)
+    displaced = history.sqlite_displaced(table.name, schema)
+    if displaced is not None:
+        yield _trigger(f"ps_{table.short}_k", "BEFORE INSERT", table.name, *displaced)
 
 
 def _realm(schema: Schema, columns: tuple[str, ...], inserted: list[str], updated: list[str]) -> Iterator[tuple[str, str]]:
     relaxed = Schema(schema.columns, schema.users, schema.realm, strict=False)  # a new realm has no lock that could be held
-    yield _trigger("ps_realm_i", "AFTER INSERT", REALM, "", _log(inserted, relaxed) + _adopt(schema, "NEW.name"))
+    born = [*_log(inserted, relaxed), *history.sqlite_steps(REALM, "i", schema), *_adopt(schema, "NEW.name")]
+    yield _trigger("ps_realm_i", "AFTER INSERT", REALM, "", born)
     # A row saved whole from an older copy (Model.save) would turn the counter back, or close a write that is open.
     stale = "(NEW.rev < OLD.rev OR (NEW.rev = OLD.rev AND (NEW.stamp <> OLD.stamp OR NEW.write_state < OLD.write_state)))"
     keep = f"UPDATE {REALM} SET rev = OLD.rev, stamp = OLD.stamp, write_state = OLD.write_state WHERE id = NEW.id AND {stale}"
@@ -160,7 +165,7 @@ def _realm(schema: Schema, columns: tuple[str, ...], inserted: list[str], update
         f"AFTER UPDATE OF {listed}",
         REALM,
         f"{_differs(columns)} OR {stale}",
-        [keep, *_log(touched, schema), *renamed],
+        [keep, *_log(touched, schema), *history.sqlite_steps(REALM, "u", schema), *renamed],
     )
     rev = "OLD.rev + (OLD.write_state NOT IN (2, 4))"
     steps = [
@@ -170,6 +175,7 @@ def _realm(schema: Schema, columns: tuple[str, ...], inserted: list[str], update
     if schema.strict:
         message = "strict mode: a realm deleted without its lock; write through permission_write"
         steps.insert(0, f"SELECT RAISE(ABORT, '{message}') WHERE OLD.write_state = 0")
+    steps += history.sqlite_steps(REALM, "d", schema)
     yield _trigger("ps_realm_d", "AFTER DELETE", REALM, "", steps)
     # The end of permission_write: more than MAX_OBJECTS become one `*`.
     many = f"(SELECT count(*) FROM {CHANGELOG} WHERE realm_id = NEW.id AND rev = NEW.rev) > {MAX_OBJECTS}"
@@ -214,7 +220,7 @@ def _users(table: UserTable, realm: str, schema: Schema) -> Iterator[tuple[str, 
         "AFTER UPDATE OF " + ", ".join(f'"{c}"' for c in columns),
         table.name,
         _differs(columns),
-        [_OPEN, rename, *link, *_log(everywhere, schema), _CLOSE],
+        [_OPEN, *history.sqlite_user_steps(schema), rename, *link, *_log(everywhere, schema), _CLOSE],
     )
 
 
@@ -233,5 +239,8 @@ def triggers(schema: Schema) -> Iterator[tuple[str, str]]:
         yield from _table(table, schema)
     if AUDIT in schema.columns:
         yield from _sealed()
+    if schema.history:
+        for name, event, when, steps in history.sqlite_seals():
+            yield _trigger(name, event, HISTORY, when, steps)
     if schema.users:
         yield from _users(schema.users, schema.realm, schema)

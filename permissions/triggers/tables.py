@@ -90,6 +90,8 @@ KEY: Final = "permissions_apikey"
 REALM: Final = "permissions_realm"
 CHANGELOG: Final = "permissions_changelog"
 AUDIT: Final = "permissions_auditevent"
+HISTORY: Final = "permissions_rowhistory"
+FLOOR: Final = "permissions_historyfloor"
 
 
 def _own(kind: str, name: str) -> Touch:

@@ -8,15 +8,18 @@ from typing import Any
 from django.apps import apps
 from django.db import connections, router, transaction
 
-from permissions.models import Changelog, HotItem, Realm
+from permissions import conf
+from permissions.models import Changelog, HistoryFloor, HotItem, Realm, RowHistory
 from permissions.triggers import users
 from permissions.triggers.installed import install, remove
 from permissions.triggers.schema import schema_of
-from permissions.triggers.tables import AUDIT, REALM, TABLES
+from permissions.triggers.tables import AUDIT, FLOOR, HISTORY, REALM, TABLES
 
 FIRST_REALM = "default"
 # Written by triggers, or sealed by them, or a tally of what was asked: no change of theirs is a change of the model.
-_WITHOUT_REVISION = frozenset({Changelog._meta.db_table, AUDIT, HotItem._meta.db_table})
+_WITHOUT_REVISION = frozenset(
+    {Changelog._meta.db_table, AUDIT, HotItem._meta.db_table, RowHistory._meta.db_table, HistoryFloor._meta.db_table}
+)
 
 
 def models_without_triggers() -> list[str]:
@@ -39,6 +42,28 @@ def keep_triggers(using: str) -> None:
     """After migrations: a table rebuild on SQLite drops its triggers silently, and settings may have changed their bodies."""
     if is_there(using):
         install(connections[using])
+
+
+def keep_history(using: str) -> None:
+    """Realms whose rows the triggers begin to keep here can be read back from now on; where they no longer do, none can.
+
+    After the triggers: an entry that is missing above the floor would give rows that never were.
+    """
+    connection = connections[using]
+    if not is_there(using):
+        return
+    with connection.cursor() as cursor, transaction.atomic(using=using):
+        if not {HISTORY, FLOOR} <= set(connection.introspection.table_names(cursor)):
+            return
+        if not conf.row_history():
+            cursor.execute(f"DELETE FROM {FLOOR}")  # noqa: S608 - names of ours
+            cursor.execute(f"DELETE FROM {HISTORY}")  # noqa: S608 - names of ours
+            return
+        now = "clock_timestamp()" if connection.vendor == "postgresql" else "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+        cursor.execute(
+            f"INSERT INTO {FLOOR} (realm_id, epoch, rev, at) SELECT m.id, m.epoch, m.rev, {now} FROM {REALM} m "  # noqa: S608
+            f"WHERE NOT EXISTS (SELECT 1 FROM {FLOOR} f WHERE f.realm_id = m.id)"
+        )
 
 
 def keep_default_realm(using: str) -> None:
