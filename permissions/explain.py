@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from permissions import decision_log
 from permissions.cache import reader
 from permissions.engine import explain as engine_explain
 from permissions.engine.explain import Explanation
@@ -25,4 +26,18 @@ def explain(
     subject, resource = pinned.of(0, request)
     explanation = engine_explain.explain(pinned.table, subject, resource, request, pinned.now_us, superuser_allowed=superuser)
     explanation.decision = replace(explanation.decision, revision=pinned.head.rev, source=pinned.source)
+    # An enforcement point may act on an explained answer as on any other.
+    if decision_log.ON.is_on:
+        decision_log.note(
+            realm,
+            pinned.head.epoch,
+            request.subject,
+            request.permission,
+            request.resource,
+            explanation.decision,
+            pinned.now_us,
+            pinned.slack_us,
+            request,
+            superuser,
+        )
     return explanation

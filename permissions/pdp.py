@@ -17,7 +17,7 @@ from functools import wraps
 from time import clock_gettime_ns
 from typing import Any, Final, TypedDict, Unpack
 
-from permissions import asking, conf, metrics, revisions
+from permissions import asking, conf, decision_log, metrics, revisions
 from permissions import explain as explaining
 from permissions.asking import in_thread
 from permissions.cache import figures, reader
@@ -31,6 +31,7 @@ from permissions.engine.explain import Explanation
 from permissions.engine.questions import Question, question, question_of
 from permissions.engine.reasons import InvalidRequestError, Unavailable, UnderMaintenance
 from permissions.engine.types import Asserted, Attributes, Decision, Request
+from permissions.lookup import queryset as queryset_lookup
 from permissions.lookup.paging import Page
 from permissions.lookup.pairs import Access, AccessPage
 from permissions.revisions import Token, TokenFromFuture
@@ -95,6 +96,7 @@ __all__ = [
     "explain_request",
     "in_thread",
     "key_holding",
+    "permitted",
     "plain_batch",
     "plain_one",
     "question",
@@ -175,7 +177,25 @@ def decide_many(
             Decision(found.allowed, found.reason, pinned.head.rev, pinned.source, found.obligations, pinned.is_stale)
         )
     _count(decisions, pinned)
+    if WATCH.is_on:
+        for request, decision in zip(requests, decisions, strict=True):
+            _note(realm, pinned, request, superuser, decision)
     return decisions
+
+
+def _note(realm: str, pinned: Pinned, request: Request, superuser: bool, decision: Decision) -> None:
+    decision_log.note(
+        realm,
+        pinned.head.epoch,
+        request.subject,
+        request.permission,
+        request.resource,
+        decision,
+        pinned.now_us,
+        pinned.slack_us,
+        request,
+        superuser,
+    )
 
 
 def _count(decisions: Sequence[Decision], pinned: Pinned) -> None:
@@ -242,7 +262,7 @@ def check(
                     else:
                         decision = state.denied
                     if not me.l1 & WATCH.mask:
-                        watched(state, subject)
+                        watched(state, subject, permission, resource, decision)
                     return decision
         if decision is not None:
             return decision
@@ -329,6 +349,21 @@ def explain_request(
     asking.refuse_in_maintenance([request.permission])
     wanted, full = asking.token_of(token, full)
     return explaining.explain(request, realm=realm, token=wanted, full=full, at_us=asking.instant(at), superuser=superuser)
+
+
+def permitted(
+    request: Request,
+    kind: str,
+    *,
+    realm: str = "default",
+    token: str | Token | None = None,
+    full: bool = False,
+    superuser: bool = False,
+) -> queryset_lookup.Rule:
+    """Where resources of `kind` are for which a check says yes, for the queryset filter (`permissions.pep.queryset`)."""
+    asking.refuse_in_maintenance([request.permission])
+    wanted, full = asking.token_of(token, full)
+    return queryset_lookup.rule(request, kind, realm=realm, token=wanted, full=full, superuser=superuser)
 
 
 _check_in_thread = in_thread(check)

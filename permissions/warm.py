@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from permissions import metrics
+from permissions import decision_log, metrics
 from permissions.cache import memory, reader
 from permissions.cache.reading import CLOCK, boot_ns
 from permissions.cache.realm import STATES, is_void
@@ -56,16 +56,9 @@ def is_in_transaction() -> bool:
     return not on.autocommit and (on.in_atomic_block or on.connection is not None)
 
 
-class _Watch:
-    """Which checks of a thread are looked at once more: those whose number has none of the bits of `mask`."""
-
-    __slots__ = ("mask",)
-
-    def __init__(self) -> None:
-        self.mask = SAMPLE
-
-
-WATCH: Final = _Watch()
+# Which checks of a thread are looked at once more: those whose number has none of the bits of `WATCH.mask`; all of them while the
+# decision log is on.
+WATCH: Final = decision_log.ON
 
 
 def plain(subject: str, permission: str, resource: str | None, realm: str) -> Decision | None:
@@ -94,7 +87,7 @@ def plain(subject: str, permission: str, resource: str | None, realm: str) -> De
     else:
         answer = state.denied
     if not me.l1 & WATCH.mask:
-        watched(state, subject)
+        watched(state, subject, permission, resource, answer)
     return answer
 
 
@@ -123,13 +116,22 @@ def met(subject: str, permission: str, resource: str | None, realm: str) -> Deci
     me.l1 += 1
     allowed = bool(mask[place[0]] & place[1])
     me.allowed += allowed
+    answer = state.granted if allowed else state.denied
     if not me.l1 & WATCH.mask:
-        watched(state, subject)
-    return state.granted if allowed else state.denied
+        watched(state, subject, permission, resource, answer)
+    return answer
 
 
-def watched(state: State, subject: str) -> None:
-    """One warm check in many: the realm is in use, and the subject may be hot. To look it up keeps it among the last used."""
+def watched(state: State, subject: str, permission: str, resource: str | None, answer: Decision) -> None:
+    """The decision log, where it is on; and of one warm check in many, that the realm is in use and the subject may be hot."""
+    if WATCH.is_on:
+        decision_log.note(state.cache.name, state.head.epoch, subject, permission, resource, answer)
+    if not HERE.me.l1 & SAMPLE:
+        sampled(state, subject)
+
+
+def sampled(state: State, subject: str) -> None:
+    """To look it up keeps it among the last used."""
     held = state.subjects.get(subject)
     if held is not None:
         reader.sample(state, held)
@@ -182,6 +184,11 @@ def plain_many(questions: Sequence[Any], realm: str) -> list[Decision] | None:
     me = HERE.me
     if not answers or is_in_transaction():
         return None
+    if WATCH.is_on:
+        for question, answer in zip(questions, answers, strict=True):
+            decision_log.note(
+                realm, state.head.epoch, question[0], question[1], question[2] if len(question) == 3 else None, answer
+            )
     me.l1 += len(answers)
     me.allowed += sum(answer is state.granted for answer in answers)
     state.cache.used_ns = boot_ns()
@@ -267,7 +274,7 @@ def plain_batch(
     me.allowed += given.count(answers[1])
     me.filtered += filtered
     if (before ^ me.l1) & ~SAMPLE:
-        watched(state, subjects[0])
+        sampled(state, subjects[0])
     return given
 
 
@@ -293,10 +300,14 @@ def warm(request: Request, realm: str, *, superuser: bool = False) -> Decision |
         decision = plain(request.subject, request.permission, request.resource, realm)
         if decision is not None:
             return decision
-    if SWITCH.on is not None:
+    state = None if SWITCH.on is not None else reader.warm(realm)
+    if state is None:
         return None
-    state = reader.warm(realm)
-    return None if state is None else _from_memory(state, request, superuser)
+    now_us = memory.now_us(state)
+    decision = _from_memory(state, request, superuser, now_us)
+    if WATCH.is_on and decision is not None:
+        _note(state, request, superuser, now_us, decision)
+    return decision
 
 
 def warm_many(requests: Sequence[Request], realm: str, *, superuser: bool = False) -> list[Decision] | None:
@@ -304,19 +315,37 @@ def warm_many(requests: Sequence[Request], realm: str, *, superuser: bool = Fals
     state = None if SWITCH.on is not None else reader.warm(realm)
     if state is None:
         return None
+    now_us = memory.now_us(state)
     decisions = []
     for request in requests:
-        decision = _from_memory(state, request, superuser)
+        decision = _from_memory(state, request, superuser, now_us)
         if decision is None:
             return None
         decisions.append(decision)
+    if WATCH.is_on:
+        for request, decision in zip(requests, decisions, strict=True):
+            _note(state, request, superuser, now_us, decision)
     return decisions
 
 
-def _from_memory(state: State, request: Request, superuser: bool) -> Decision | None:
+def _note(state: State, request: Request, superuser: bool, now_us: int, decision: Decision) -> None:
+    decision_log.note(
+        state.cache.name,
+        state.head.epoch,
+        request.subject,
+        request.permission,
+        request.resource,
+        decision,
+        now_us,
+        state.slack_us,
+        request,
+        superuser,
+    )
+
+
+def _from_memory(state: State, request: Request, superuser: bool, now_us: int) -> Decision | None:
     if request.permission in state.critical or needs_rows(request):
         return None
-    now_us = memory.now_us(state)
     recalled = memory.recall(state, request, now_us)
     if recalled is None:
         return None
