@@ -76,7 +76,7 @@ def holding(realm: str, kind: str, object_id: str, position: Position) -> Positi
         return None
     newest = state.position
     if position == newest:
-        return position
+        return newest  # the one object, so that the next look is a comparison of references
     realm_id, epoch, rev, stamp = position
     if (realm_id, epoch) != newest[:2]:
         return None

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import hashlib
 import hmac
 import logging
 from dataclasses import dataclass, replace
+from hashlib import blake2b
+from time import clock_gettime_ns
 from typing import Final, Literal, cast
 from weakref import WeakKeyDictionary
 
@@ -20,7 +21,8 @@ from django.db.models.functions import Now
 
 from permissions import pdp, revisions
 from permissions.cache import database
-from permissions.cache.reading import boot_ns
+from permissions.cache.reading import CLOCK, boot_ns
+from permissions.cache.realm import STATES
 from permissions.engine import keys
 from permissions.engine.reasons import InvalidRequestError, Unavailable
 from permissions.engine.types import Asserted
@@ -58,18 +60,33 @@ class _Remembered:
 
 
 # By the hash of the header, never by the key itself: what is remembered must be worth nothing to whoever reads the memory of this
-# process. Hashing the header as it came spares reading the key out of it, a third of what a caller in memory costs.
+# process. Hashing the header as it came spares reading the key out of it, a third of what a caller in memory costs. BLAKE2b takes
+# half of what SHA-256 does on a text this short; what is stored stays SHA-256.
 _remembered: dict[bytes, _Remembered] = {}
 _running: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bytes, asyncio.Task[Caller | None]]] = WeakKeyDictionary()
 
 
 def _mark_of(header: str) -> bytes:
-    return hashlib.sha256(header.encode("utf-8", "surrogatepass")).digest()
+    return blake2b(header.encode("utf-8", "surrogatepass")).digest()
 
 
 def warm(header: str) -> Caller | None:
     """The caller as remembered, without I/O. None says only that `resolve` must be asked."""
-    return _recall(_mark_of(header))
+    mark = blake2b(header.encode("utf-8", "surrogatepass")).digest()
+    found = _remembered.get(mark)
+    if found is None:
+        return None
+    state = STATES.get(found.caller.realm)
+    # Proved at the very revision that the realm stands at, and for good: nothing is left to ask. Written out, since this is the
+    # way of nearly every request.
+    if (
+        state is not None
+        and found.position is state.position
+        and found.until_us is None
+        and clock_gettime_ns(CLOCK) - state.known_head_ns <= state.max_age_ns
+    ):
+        return found.caller
+    return _recall(mark)
 
 
 def seen(header: str) -> Caller | None:
@@ -145,7 +162,7 @@ def _recall(mark: bytes) -> Caller | None:
         return None
     if found.until_us is not None and boot_ns() // 1_000 >= found.until_us:
         return None
-    if position != found.position:
+    if position is not found.position:
         _remembered[mark] = replace(found, position=position)
     return found.caller
 
