@@ -11,6 +11,8 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from permsite.protocol import Protocol
+
 APPLICATION: Final = "permsite.asgi:application"
 DEFAULT_PORT: Final = 8000
 TRIES: Final = 100
@@ -54,6 +56,7 @@ def config(application: Any = APPLICATION, *, workers: int = 1) -> uvicorn.Confi
     return uvicorn.Config(
         application,
         workers=workers,
+        http=Protocol,
         log_config=None,  # Django's logging is set up already: JSON lines
         access_log=False,
         server_header=False,
