@@ -35,17 +35,21 @@ def token_of(token: str | Token | None, full: bool) -> tuple[Token | None, bool]
 
 
 def instant(at: dt.datetime | None) -> int | None:
-    """`at` in microseconds. Raises InvalidRequestError for a naive or a past one."""
+    """`at` in microseconds, for what answers for now or later. Raises InvalidRequestError for a naive or a past one."""
+    if past_instant(at) is not None:
+        # Today's rows would give an answer that was never true.
+        raise InvalidRequestError("at lies in the past; searches answer for now or a later time")
+    return to_us(at)
+
+
+def past_instant(at: dt.datetime | None) -> int | None:
+    """`at` in microseconds where it is past, so that the rows then in force decide; None: now or later."""
     if at is None:
         return None
-    if at.tzinfo is None:
+    if getattr(at, "tzinfo", None) is None:  # a text has none either
         raise InvalidRequestError("at must be an aware datetime, such as 2026-01-01T00:00:00Z")
     at_us = to_us(at)
-    # A past instant is decided by the rows then in force, which only the row history of a later part keeps: today's rows
-    # would give an answer that was never true.
-    if at_us is not None and at_us < wall_us() - CLOCKS_DIFFER_US:
-        raise InvalidRequestError("at lies in the past; decisions as of a past time are not offered yet")
-    return at_us
+    return at_us if at_us is not None and at_us < wall_us() - CLOCKS_DIFFER_US else None
 
 
 def refuse_in_maintenance(permissions: Iterable[str]) -> None:

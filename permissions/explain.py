@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from permissions import decision_log
+from permissions import decision_log, timeline
 from permissions.cache import reader
 from permissions.engine import explain as engine_explain
 from permissions.engine.explain import Explanation
@@ -19,10 +19,14 @@ def explain(
     token: Token | None = None,
     full: bool = False,
     at_us: int | None = None,
+    is_past: bool = False,
     superuser: bool = False,
 ) -> Explanation:
     """One State, one walk. Raises what a check raises."""
-    pinned = reader.pin(realm, [request], token=token, full=full, at_us=at_us, facts=True)
+    if is_past and at_us is not None:
+        pinned = timeline.pin(realm, [request], at_us=at_us, token=token)
+    else:
+        pinned = reader.pin(realm, [request], token=token, full=full, at_us=at_us, facts=True)
     subject, resource = pinned.of(0, request)
     explanation = engine_explain.explain(pinned.table, subject, resource, request, pinned.now_us, superuser_allowed=superuser)
     explanation.decision = replace(explanation.decision, revision=pinned.head.rev, source=pinned.source)

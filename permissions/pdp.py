@@ -3,9 +3,9 @@
     from permissions import pdp
     pdp.check("user:alice", "post:edit", "channel:9", context={"mfa": True})
 
-All take `realm="default"`, `at=` (an aware datetime, now or later), `token=` and `full=`. They raise InvalidRequestError (a
-question that cannot be decided), Unavailable (ask again after `retry_after_s`; UnderMaintenance is one) and TokenFromFuture (a
-token this realm has not reached). Answers are those of the law in `docs/subsystems/decision.md`.
+All take `realm="default"`, `at=` (an aware datetime; a past one only for checks and explanations), `token=` and `full=`. They
+raise InvalidRequestError (a question that cannot be decided), Unavailable (ask again after `retry_after_s`; UnderMaintenance is
+one) and TokenFromFuture (a token this realm has not reached). Answers are those of the law in `docs/subsystems/decision.md`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import wraps
 from time import clock_gettime_ns
 from typing import Any, Final, TypedDict, Unpack
 
-from permissions import asking, conf, decision_log, metrics, revisions
+from permissions import asking, conf, decision_log, metrics, revisions, timeline
 from permissions import explain as explaining
 from permissions.asking import in_thread
 from permissions.cache import figures, reader
@@ -160,7 +160,11 @@ def decide_many(
         return []
     asking.refuse_in_maintenance(request.permission for request in requests)
     wanted, full = asking.token_of(token, full)
-    pinned = reader.pin(realm, requests, token=wanted, full=full, at_us=asking.instant(at))
+    past_us = asking.past_instant(at)
+    if past_us is None:
+        pinned = reader.pin(realm, requests, token=wanted, full=full, at_us=asking.instant(at))
+    else:
+        pinned = timeline.pin(realm, requests, at_us=past_us, token=wanted)
     decisions = []
     for place, request in enumerate(requests):
         subject, resource = pinned.of(place, request)
@@ -348,7 +352,16 @@ def explain_request(
 ) -> Explanation:
     asking.refuse_in_maintenance([request.permission])
     wanted, full = asking.token_of(token, full)
-    return explaining.explain(request, realm=realm, token=wanted, full=full, at_us=asking.instant(at), superuser=superuser)
+    past_us = asking.past_instant(at)
+    return explaining.explain(
+        request,
+        realm=realm,
+        token=wanted,
+        full=full,
+        at_us=asking.instant(at) if past_us is None else past_us,
+        is_past=past_us is not None,
+        superuser=superuser,
+    )
 
 
 def permitted(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from threading import BoundedSemaphore
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from permissions import revisions, selectors
 from permissions.cache import catch_up, database
@@ -20,7 +20,7 @@ from permissions.engine.questions import asserted_parent, asserted_teams, needs_
 from permissions.engine.reasons import Unavailable
 from permissions.engine.scopes import ResourceSnapshot, build_resource, build_subject
 from permissions.engine.table import RoleTable
-from permissions.engine.types import Request, ResourceFacts, ResourceNodeFact
+from permissions.engine.types import Request, ResourceFacts, ResourceNodeFact, SubjectFacts
 from permissions.models import Realm
 from permissions.revisions import Head, Token, TokenFromFuture
 
@@ -122,38 +122,54 @@ def _changed_model(head: Head, state: State) -> set[str] | None:
     return {change.object_id for change in tail if change.kind == "m"}
 
 
-def load_for(pinned: Pinned, requests: Sequence[Request]) -> None:
+class Source(Protocol):
+    """Where rows are read: `selectors`, those of now; the timeline, those of a past revision."""
+
+    def subject_facts(
+        self, realm_id: int, refs: Collection[str], asserted_teams: Sequence[str] = ()
+    ) -> dict[str, SubjectFacts]: ...
+    def resource_facts(self, realm_id: int, refs: Collection[str]) -> dict[str, ResourceFacts]: ...
+
+
+def load_for(pinned: Pinned, requests: Sequence[Request], source: Source = selectors) -> None:
     load(
         pinned,
         {r.subject for r in requests},
         {r.resource for r in requests if r.resource is not None},
         [(i, r) for i, r in enumerate(requests) if needs_rows(r)],
+        source,
     )
 
 
-def load(pinned: Pinned, subjects: Collection[str], resources: Collection[str], special: list[tuple[int, Request]]) -> None:
+def load(
+    pinned: Pinned,
+    subjects: Collection[str],
+    resources: Collection[str],
+    special: list[tuple[int, Request]],
+    source: Source = selectors,
+) -> None:
     """Into `pinned`, from the current database snapshot; `special`: by place, the questions that assert teams or a parent."""
     realm_id = pinned.head.realm_id
     if subjects:
-        for ref, facts in selectors.subject_facts(realm_id, subjects).items():
+        for ref, facts in source.subject_facts(realm_id, subjects).items():
             pinned.subjects[ref] = build_subject(facts, pinned.now_us)
     if resources:
-        for ref, node in selectors.resource_facts(realm_id, resources).items():
+        for ref, node in source.resource_facts(realm_id, resources).items():
             pinned.resources[ref] = build_resource(node)
     for place, request in special:
         subject = pinned.subjects[request.subject]
         resource = None if request.resource is None else pinned.resources[request.resource]
         teams = asserted_teams(request)
         if teams:
-            own = selectors.subject_facts(realm_id, [request.subject], teams)
+            own = source.subject_facts(realm_id, [request.subject], teams)
             subject = build_subject(own[request.subject], pinned.now_us)
         parent = asserted_parent(request)
         if parent is not None and resource is not None and not resource.known:
-            resource = _below(realm_id, parent, resource.ref)
+            resource = _below(realm_id, parent, resource.ref, source)
         pinned.extra[place] = (subject, resource)
 
 
-def _below(realm_id: int, parent: str, ref: str) -> ResourceSnapshot:
-    above = selectors.resource_facts(realm_id, [parent])[parent]
+def _below(realm_id: int, parent: str, ref: str, source: Source) -> ResourceSnapshot:
+    above = source.resource_facts(realm_id, [parent])[parent]
     chain = (*(n for n in above.chain if n.ref != ref), ResourceNodeFact(ref))
     return build_resource(ResourceFacts(ref, known=False, chain=chain))
