@@ -49,7 +49,14 @@ def main(argv: list[str]) -> int:
                     rows = ROWS[name](bench)
                 except Exception as error:  # noqa: BLE001 - one row must not take the others' figures with it
                     failed.append(name)
-                    rows = [Row(bar=name, what="FAILED", figure="", ratio=f"{type(error).__name__}: {error}")]
+                    rows = [
+                        Row(
+                            bar=name,
+                            what="FAILED",
+                            figure="",
+                            ratio="\n".join([f"{type(error).__name__}: {error}", *notes_of(error)]),
+                        )
+                    ]
                 show(name, rows, time.monotonic() - began)
                 result[name] = {"at": now(), "rows": [row.as_json() for row in rows]}
         finally:
@@ -89,6 +96,10 @@ def head(servers: site.Site) -> str:
         f"Python {platform.python_version()}, {os.cpu_count()} cores, PostgreSQL {servers.versions['postgresql']}, "
         f"psycopg {version('psycopg')}, Django {version('django')}"
     )
+
+
+def notes_of(error: BaseException) -> list[str]:
+    return list(getattr(error, "__notes__", ()))
 
 
 def show(name: str, rows: list[Row], took_s: float) -> None:

@@ -64,7 +64,7 @@ def written(path: Path, lines: Iterable[tuple[str, bytes]]) -> Path:
     return path
 
 
-def command(address: str, file: Path, *, seconds: float, clients: int, core: int | None) -> list[str]:
+def command(address: str, *, seconds: float, clients: int, core: int | None) -> list[str]:
     # wrk takes whole seconds. One thread: it is held to one core anyway.
     told = ["-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "-s", str(SCRIPT)]
     return pinned(core, [program() or "wrk", *told, address])
@@ -75,16 +75,31 @@ def environment(file: Path, key: str = "", seed: int = 1) -> dict[str, str]:
     return {**os.environ, **more, **({"LOAD_KEY": key} if key else {})}
 
 
-def run(address: str, file: Path, *, seconds: float, clients: int, core: int | None, key: str = "", seed: int = 1) -> Load:
-    told = subprocess.run(
-        command(address, file, seconds=seconds, clients=clients, core=core),
+def started(
+    address: str, file: Path, *, seconds: float, clients: int, core: int | None, key: str = "", seed: int = 1
+) -> subprocess.Popen[str]:
+    """For who does something meanwhile; `finished` waits for it, and whoever starts it ends it."""
+    return subprocess.Popen(
+        command(address, seconds=seconds, clients=clients, core=core),
         env=environment(file, key, seed),
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=seconds + STARTING_S,
-        check=False,
     )
-    return read(told.stdout, told.stderr)
+
+
+def finished(running: subprocess.Popen[str], seconds: float) -> Load:
+    out, err = running.communicate(timeout=seconds + STARTING_S)
+    return read(out, err)
+
+
+def run(address: str, file: Path, *, seconds: float, clients: int, core: int | None, key: str = "", seed: int = 1) -> Load:
+    running = started(address, file, seconds=seconds, clients=clients, core=core, key=key, seed=seed)
+    try:
+        return finished(running, seconds)
+    finally:
+        running.kill()
+        running.wait()
 
 
 def read(out: str, err: str = "") -> Load:

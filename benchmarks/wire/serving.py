@@ -74,6 +74,10 @@ def running(
         if probe:
             until(lambda: _answers(at + probe))
         yield Served(name, at, process, key)
+    except Exception as error:
+        if said := log.read_text(errors="replace").strip():
+            error.add_note(f"{name} said at last: {said[-1500:]}")
+        raise
     finally:
         child.stop(process, timeout_s=10.0)
 
