@@ -36,6 +36,7 @@ class Sizes:
     clients: int = 64  # connections that stay open
     batch: int = 200
     batches: int = 400
+    batch_clients: int = 8  # enough to keep a server busy; more would queue for seconds before a slow one
     spicedb_checks: int = 2_000
     spicedb_batches: int = 20
     crowd: int = 1_000
@@ -63,6 +64,7 @@ QUICK = Sizes(
     clients=4,
     batch=20,
     batches=5,
+    batch_clients=2,
     spicedb_checks=20,
     spicedb_batches=2,
     crowd=50,

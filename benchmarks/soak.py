@@ -102,20 +102,20 @@ def soak(bench: Bench, server: serving.Served, writer: Child, built: World, opti
     print("   s  requests/s  p95 ms  errors  changes  workers, MiB")
     while (at_s := time.monotonic() - began) < options.minutes * 60:
         # A seed of its own each time: the strangers of a round are not those of the one before.
-        wait = {"seconds": options.every, "clients": options.clients, "core": None}
-        running = load.started(server.address, file, key=server.key, seed=len(found.at_s) + 1, **wait)
+        order = load.Order(server.address, file, options.every, options.clients, key=server.key, seed=len(found.at_s) + 1)
+        running = order.started()
         try:
             changed(writer, found, options.every)
-            told = load.finished(running, options.every)
+            told = order.finished(running)
         finally:
             running.kill()
             running.wait()
         found.requests += told.requests
-        found.errors += told.errors
+        found.errors += told.failed
         at_s = time.monotonic() - began
         found.seen(at_s, processes.workers(server.process.pid))
         sizes = " ".join(f"{values[-1] / MIB:7.1f}" for values in found.resident.values())
-        line = f"{at_s:4.0f}  {told.a_second:10,.0f}  {told.p95_ms:6.1f}  {told.errors:6}  {found.changes:7,}  {sizes}"
+        line = f"{at_s:4.0f}  {told.a_second:10,.0f}  {told.p95_ms:6.1f}  {told.failed:6}  {found.changes:7,}  {sizes}"
         print(line, flush=True)
     return found
 

@@ -31,11 +31,13 @@ def rows(bench: Bench) -> list[Row]:
             right = [batch.answers for batch in batches[:looked_at]]
             lines = [asking.evaluations(batch) for batch in batches]
             counted += agree(found.ours, lines, right, asking.read_evaluations)
-            sides[f"ours {shape}"] = _a_decision(found.side(found.ours, f"ours-{shape}", lines), sizes.batch)
+            sides[f"ours {shape}"] = _a_decision(found.side(found.ours, f"ours-{shape}", lines, sizes.batch_clients), sizes.batch)
             if found.cerbos is not None:
                 lines = [asking.cerbos_batch(found.world, batch) for batch in batches]
                 counted += agree(found.cerbos, lines, right, asking.read_cerbos)
-                sides[f"cerbos {shape}"] = _a_decision(found.side(found.cerbos, f"cerbos-{shape}", lines), sizes.batch)
+                sides[f"cerbos {shape}"] = _a_decision(
+                    found.side(found.cerbos, f"cerbos-{shape}", lines, sizes.batch_clients), sizes.batch
+                )
         name = ""
         if found.spicedb is not None:
             embedded, mixed = found.spicedb, drawn["mixed"][: sizes.spicedb_batches]
@@ -45,7 +47,7 @@ def rows(bench: Bench) -> list[Row]:
             name = embedded.call("name")
         taken = standing.turns(sides, sizes.load_rounds)
         return [
-            Row(bar="3", what="all sides agree", figure=f"{counted:,} answers", ratio=found.told()),
+            Row(bar="3", what="all sides agree", figure=f"{counted:,} answers", ratio=found.told(sizes.batch_clients)),
             *_told(taken, name, sizes.batch),
             *found.missing("3"),
         ]

@@ -16,6 +16,7 @@ WHAT = "single evaluation over HTTP"
 def rows(bench: Bench) -> list[Row]:
     if load.program() is None:
         return standing.not_measured("2", WHAT)
+    clients = bench.sizes.clients
     with ExitStack() as stack:
         found = standing.stand(bench, stack)
         empty = stack.enter_context(serving.empty(bench, core=found.cores.server))
@@ -28,16 +29,16 @@ def rows(bench: Bench) -> list[Row]:
         counted += agree(found.ours, unknown, right, asking.read_evaluation)
         counted += agree(found.ours, checks, right, asking.read_check)
         sides: dict[str, Side] = {
-            "empty": found.side(empty, "empty", (("/", body) for _, body in evaluations)),
-            "reading": found.side(empty, "reading", (("/read", body) for _, body in evaluations)),
-            "ours": found.side(found.ours, "ours", evaluations),
-            "unknown": found.side(found.ours, "unknown", unknown),
-            "drf": found.side(found.ours, "drf", checks),
+            "empty": found.side(empty, "empty", (("/", body) for _, body in evaluations), clients),
+            "reading": found.side(empty, "reading", (("/read", body) for _, body in evaluations), clients),
+            "ours": found.side(found.ours, "ours", evaluations, clients),
+            "unknown": found.side(found.ours, "unknown", unknown, clients),
+            "drf": found.side(found.ours, "drf", checks, clients),
         }
         if found.cerbos is not None:
             lines = [asking.cerbos(found.world, question) for question in asked]
             counted += agree(found.cerbos, lines, right, asking.read_cerbos)
-            sides["cerbos"] = found.side(found.cerbos, "cerbos", lines)
+            sides["cerbos"] = found.side(found.cerbos, "cerbos", lines, clients)
         name = ""
         if found.spicedb is not None:
             embedded, count = found.spicedb, min(len(asked), bench.sizes.spicedb_checks)
@@ -49,7 +50,12 @@ def rows(bench: Bench) -> list[Row]:
         counted += agree(found.ours, evaluations, right, asking.read_evaluation)
         share = sum(question.allowed for question in asked) / len(asked)
         return [
-            Row(bar="2", what="all sides agree", figure=f"{counted:,} answers", ratio=f"{share:.0%} allowed; {found.told()}"),
+            Row(
+                bar="2",
+                what="all sides agree",
+                figure=f"{counted:,} answers",
+                ratio=f"{share:.0%} allowed; {found.told(clients)}",
+            ),
             *_told(taken, name),
             *found.missing("2"),
             Row(bar="2", what="OpenFGA", figure="not measured", ratio="its server is in no package of Debian, PyPI or npm"),

@@ -16,6 +16,8 @@ from benchmarks.wire.cores import pinned
 
 SCRIPT = Path(__file__).with_name("draw.lua")
 MISSING = "there is no wrk (Debian: apt-get install wrk)"
+# Seconds. A slow side is no broken one.
+PATIENCE_S = 30
 # Seconds that wrk may take beyond the load itself: it opens a thousand connections first, and formats every request.
 STARTING_S = 60.0
 
@@ -26,15 +28,20 @@ class LoadError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What wrk told of one round. `errors`: answers that were no 2xx or 3xx, and connections that broke or waited for 2 s."""
+    """What wrk told of one round. `errors`: kind → how many: answers that were no 2xx or 3xx (status), connections that broke
+    (connect, read, write), requests that waited longer than they might (timeout)."""
 
     requests: int
     took_s: float
-    errors: int
+    errors: dict[str, int]
     p50_ms: float
     p95_ms: float
     p99_ms: float
     max_ms: float
+
+    @property
+    def failed(self) -> int:
+        return sum(self.errors.values())
 
     @property
     def a_second(self) -> float:
@@ -64,42 +71,51 @@ def written(path: Path, lines: Iterable[tuple[str, bytes]]) -> Path:
     return path
 
 
-def command(address: str, *, seconds: float, clients: int, core: int | None) -> list[str]:
-    # wrk takes whole seconds. One thread: it is held to one core anyway.
-    told = ["-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "-s", str(SCRIPT)]
-    return pinned(core, [program() or "wrk", *told, address])
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One round of load. `patience_s`: a request that waits longer is an error. `core` None: held to none."""
 
+    address: str
+    file: Path
+    seconds: float
+    clients: int
+    core: int | None = None
+    key: str = ""
+    seed: int = 1
+    patience_s: int = PATIENCE_S
 
-def environment(file: Path, key: str = "", seed: int = 1) -> dict[str, str]:
-    more = {"LOAD_FILE": str(file), "LOAD_SEED": str(seed)}
-    return {**os.environ, **more, **({"LOAD_KEY": key} if key else {})}
+    def argv(self) -> list[str]:
+        # wrk takes whole seconds. One thread: it is held to one core anyway.
+        told = [
+            "-t1",
+            f"-c{self.clients}",
+            f"-d{max(1, round(self.seconds))}s",
+            f"--timeout={self.patience_s}s",
+            "-s",
+            str(SCRIPT),
+        ]
+        return pinned(self.core, [program() or "wrk", *told, self.address])
 
+    def environment(self) -> dict[str, str]:
+        more = {"LOAD_FILE": str(self.file), "LOAD_SEED": str(self.seed)}
+        return {**os.environ, **more, **({"LOAD_KEY": self.key} if self.key else {})}
 
-def started(
-    address: str, file: Path, *, seconds: float, clients: int, core: int | None, key: str = "", seed: int = 1
-) -> subprocess.Popen[str]:
-    """For who does something meanwhile; `finished` waits for it, and whoever starts it ends it."""
-    return subprocess.Popen(
-        command(address, seconds=seconds, clients=clients, core=core),
-        env=environment(file, key, seed),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    def started(self) -> subprocess.Popen[str]:
+        """For who does something meanwhile; `finished` waits for it, and whoever starts it ends it."""
+        pipe = subprocess.PIPE
+        return subprocess.Popen(self.argv(), env=self.environment(), stdout=pipe, stderr=pipe, text=True)
 
+    def finished(self, running: subprocess.Popen[str]) -> Load:
+        out, err = running.communicate(timeout=self.seconds + self.patience_s + STARTING_S)
+        return read(out, err)
 
-def finished(running: subprocess.Popen[str], seconds: float) -> Load:
-    out, err = running.communicate(timeout=seconds + STARTING_S)
-    return read(out, err)
-
-
-def run(address: str, file: Path, *, seconds: float, clients: int, core: int | None, key: str = "", seed: int = 1) -> Load:
-    running = started(address, file, seconds=seconds, clients=clients, core=core, key=key, seed=seed)
-    try:
-        return finished(running, seconds)
-    finally:
-        running.kill()
-        running.wait()
+    def run(self) -> Load:
+        running = self.started()
+        try:
+            return self.finished(running)
+        finally:
+            running.kill()
+            running.wait()
 
 
 def read(out: str, err: str = "") -> Load:
@@ -107,7 +123,7 @@ def read(out: str, err: str = "") -> Load:
     if line is None:
         raise LoadError(f"wrk told nothing: {out[-500:]} {err[-500:]}")
     told: dict[str, Any] = json.loads(line[5:])
-    errors = sum(told[name] for name in ("status", "connect", "read", "write", "timeout"))
+    errors = {name: told[name] for name in ("status", "connect", "read", "write", "timeout") if told[name]}
     ms = {name: told[f"{name}_us"] / 1e3 for name in ("p50", "p95", "p99", "max")}
     return Load(told["requests"], told["took_us"] / 1e6, errors, ms["p50"], ms["p95"], ms["p99"], ms["max"])
 
@@ -115,5 +131,5 @@ def read(out: str, err: str = "") -> Load:
 def flawless(load: Load, who: str) -> Load:
     """Raises unless every request was answered: errors are quick, so they would look like speed."""
     if load.errors or not load.requests:
-        raise LoadError(f"{who}: {load.errors} of {load.requests} requests failed")
+        raise LoadError(f"{who}: of {load.requests} requests failed {load.errors or 'all'}")
     return load

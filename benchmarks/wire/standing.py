@@ -57,21 +57,20 @@ class Standing:
     cerbos: serving.Served | None = None
     spicedb: Child | None = None
 
-    def side(self, server: serving.Served, name: str, lines: Iterable[Line]) -> Side:
+    def side(self, server: serving.Served, name: str, lines: Iterable[Line], clients: int) -> Side:
         """One round of load on it; the figure is of a request."""
-        sizes = self.bench.sizes
         file = load.written(self.bench.site.folder / f"{name}.load", lines)
+        order = load.Order(server.address, file, self.bench.sizes.load_s, clients, self.cores.load, server.key)
 
         def measured() -> Figure:
             before = processes.cpu_ns(server.process.pid)
-            wait = {"seconds": sizes.load_s, "clients": sizes.clients, "core": self.cores.load}
-            told = load.flawless(load.run(server.address, file, key=server.key, **wait), name)
+            told = load.flawless(order.run(), name)
             return Figure(told.request_ns, (processes.cpu_ns(server.process.pid) - before) / told.requests)
 
         return measured
 
-    def told(self) -> str:
-        return f"{load.version()}, {self.bench.sizes.clients} connections kept open; {self.cores.told()}"
+    def told(self, clients: int) -> str:
+        return f"{load.version()}, {clients} connections kept open; {self.cores.told()}"
 
     def missing(self, bar: str) -> list[Row]:
         why = "could not be installed" if self.bench.with_peers else "left out by --no-peers"
