@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from permissions.timeline.asking import Timeline, decide_at, pin
+from permissions.timeline.asking import Timeline, decide, decide_at, opened, pin, refusals
 from permissions.timeline.floor import NotKept
 
-__all__ = ["NotKept", "Timeline", "decide_at", "pin"]
+__all__ = ["NotKept", "Timeline", "decide", "decide_at", "opened", "pin", "refusals"]

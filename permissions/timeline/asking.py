@@ -110,8 +110,9 @@ def pin(
         return database.bounded(read, limit_s=database.SEARCH_LIMIT_S, is_search=True)
 
 
-def decide(pinned: Pinned, request: Request, *, superuser: bool = False, slack_us: int = 0) -> Decision:
-    subject, resource = pinned.of(0, request)
+def decide(pinned: Pinned, request: Request, *, place: int = 0, superuser: bool = False, slack_us: int = 0) -> Decision:
+    """The decision with what is pinned; `place`: of the question among those that it was pinned for."""
+    subject, resource = pinned.of(place, request)
     found = evaluate(pinned.table, subject, resource, request, pinned.now_us, superuser_allowed=superuser, slack_us=slack_us)
     return Decision(found.allowed, found.reason, pinned.head.rev, pinned.source, found.obligations)
 
