@@ -287,7 +287,8 @@ def _edges_above(realm_id: int, ids: Collection[int]) -> list[MembershipFact]:
 def _bindings_of(realm_id: int, holders: Collection[str]) -> dict[str, list[BindingFact]]:
     found: dict[str, list[BindingFact]] = defaultdict(list)
     for part in _parts(holders):
-        for binding in _bindings(realm_id, RoleBinding.objects.filter(subject__ref__in=part)):
+        # The realm of the subject as well, which is the binding's: without it no index leads from a ref to its row.
+        for binding in _bindings(realm_id, RoleBinding.objects.filter(subject__realm_id=realm_id, subject__ref__in=part)):
             found[binding.holder].append(binding)
     return found
 

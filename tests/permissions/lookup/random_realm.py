@@ -7,7 +7,7 @@ import random
 from typing import Any, Final
 
 from permissions.bundle.reader import read
-from permissions.engine.types import Request
+from permissions.engine.types import Asserted, Request
 from permissions.services.bundles import bundle_apply
 from permissions.writing import SYSTEM
 
@@ -130,7 +130,7 @@ class Drawn:
 
     def question(self) -> Request:
         """As a caller brings it: properties, asserted teams and an asserted parent by its key's rule."""
-        asserted = self.rnd.choice(("fill", "override", "ignore"))
+        asserted: Asserted = self.rnd.choice(("fill", "override", "ignore"))
         subject: dict[str, Any] = {"level": self.rnd.randint(1, 5)} if self.chance(0.4) else {}
         resource: dict[str, Any] = {"owner": self.rnd.choice(USERS)} if self.chance(0.4) else {}
         if self.chance(0.2):

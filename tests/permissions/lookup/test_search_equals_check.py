@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -25,7 +26,7 @@ def paged(ask: Callable[[str | None], Page]) -> list[str]:
     """All pages of a search, put together."""
     found: list[str] = []
     after: str | None = None
-    for _ in range(100):
+    for _ in range(200):
         page = ask(after)
         found += page.results
         after = page.next_after
@@ -44,7 +45,7 @@ def difference(world: Drawn, request: Request, superuser: bool) -> str:
     asked |= {code: replace(request, permission=code) for code in codes}
     decisions = pdp.decide_many(list(asked.values()), realm=realm, superuser=superuser)
     allowed = sorted(name for name, decision in zip(asked, decisions, strict=True) if decision)
-    options = {"limit": limit, "realm": realm, "superuser": superuser}
+    options: Any = {"limit": limit, "realm": realm, "superuser": superuser}
     for kind in TYPES:
         wanted = [ref for ref in allowed if ref.startswith(f"{kind}:")]
         found = paged(lambda after: pdp.search_subjects(request, kind, after=after, **options))  # noqa: B023
@@ -100,7 +101,7 @@ def test_lists_of_python_equal_check_as_well(way: str) -> None:
         for _ in range(4):
             asked = world.question()
             code, resource, context = asked.permission, asked.resource, asked.context
-            options = {"context": context, "realm": world.name}
+            options: Any = {"context": context, "realm": world.name}
             wanted = [s for s in sorted((*USERS, *OTHERS)) if pdp.check(s, code, resource, **options)]
             assert pdp.who_can(code, resource, **options) == wanted, seed
             pages = paged(lambda after: pdp.who_can_page(code, resource, limit=2, after=after, **options))  # noqa: B023
@@ -123,7 +124,7 @@ def test_a_superuser_is_found_where_the_caller_lets_superusers_pass(permission: 
     get_user_model().objects.create_user("plain")
     request = Request("user:root", permission, "post:8")
     for superuser in (False, True):
-        options = {"superuser": superuser}
+        options: Any = {"superuser": superuser}
         found = pdp.search_subjects(request, "user", **options).results
         subjects = ["user:alice", "user:bob", "user:charlie", "user:plain", "user:root"]
         assert found == [s for s in subjects if pdp.decide(replace(request, subject=s), **options)]
