@@ -62,6 +62,11 @@ def refuse_in_maintenance(permissions: Iterable[str]) -> None:
             raise UnderMaintenance(maintenance.message(refused), retry_after_s=maintenance.retry_after(refused)) from refused
 
 
+def is_open(permission: str) -> bool:
+    """Whether maintenance, if there is any, lets the permission be asked about."""
+    return SWITCH.on is None or maintenance.active(permission=permission) is None
+
+
 def in_thread(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     """The asynchronous twin of a function that may ask the database."""
 

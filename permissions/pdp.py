@@ -31,6 +31,7 @@ from permissions.engine.explain import Explanation
 from permissions.engine.questions import Question, question, question_of
 from permissions.engine.reasons import InvalidRequestError, Unavailable, UnderMaintenance
 from permissions.engine.types import Asserted, Attributes, Decision, Request
+from permissions.lookup import held as held_lookup
 from permissions.lookup import queryset as queryset_lookup
 from permissions.lookup.paging import Page
 from permissions.lookup.pairs import Access, AccessPage
@@ -41,11 +42,11 @@ from permissions.searches import (
     asearch_subjects,
     awhat_can,
     awho_can,
-    search_access,
     search_actions,
     search_resources,
     search_subjects,
     what_can,
+    what_can_page,
     who_can,
     who_can_page,
 )
@@ -94,6 +95,8 @@ __all__ = [
     "decide_many",
     "explain",
     "explain_request",
+    "held",
+    "held_apart",
     "in_thread",
     "key_holding",
     "permitted",
@@ -101,7 +104,6 @@ __all__ = [
     "plain_one",
     "question",
     "reset",
-    "search_access",
     "search_actions",
     "search_resources",
     "search_subjects",
@@ -110,6 +112,7 @@ __all__ = [
     "warm",
     "warm_many",
     "what_can",
+    "what_can_page",
     "who_can",
     "who_can_page",
     "wire_superuser",
@@ -362,6 +365,24 @@ def explain_request(
         is_past=past_us is not None,
         superuser=superuser,
     )
+
+
+def held(
+    request: Request, *, realm: str = "default", kind: str = "", token: str | Token | None = None, full: bool = False
+) -> set[str]:
+    """Codes, of one type if named, for which a check at `request.resource` says yes without an obligation."""
+    wanted, full = asking.token_of(token, full)
+    found = held_lookup.held(request, realm=realm, kind=kind, token=wanted, full=full, duties=False)
+    return {code for code in found if asking.is_open(code)}
+
+
+def held_apart(
+    request: Request, *, realm: str = "default", token: str | Token | None = None, full: bool = False
+) -> held_lookup.Apart:
+    """As `held`, those that bindings of the subject itself give, and those that come through teams and everyone."""
+    wanted, full = asking.token_of(token, full)
+    own, others = held_lookup.apart(request, realm=realm, token=wanted, full=full, duties=False)
+    return held_lookup.Apart({code for code in own if asking.is_open(code)}, {code for code in others if asking.is_open(code)})
 
 
 def permitted(
