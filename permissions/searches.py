@@ -110,9 +110,10 @@ def search_actions(
     """Names of the registered actions of the resource's type that are allowed on it; `request.permission` is ignored."""
     if request.resource is None:
         raise InvalidRequestError("a search for actions needs a resource")
-    asking.refuse_in_maintenance([request.permission])
+    kind = names.split_ref(request.resource)[0]
+    asking.refuse_in_maintenance([f"{kind}:any"])
     wanted, full = asking.token_of(token, full)
-    return actions.search(
+    page = actions.search(
         request,
         realm=realm,
         limit=limit_of(limit),
@@ -122,33 +123,9 @@ def search_actions(
         at_us=asking.instant(at),
         superuser=superuser,
     )
-
-
-def search_access(
-    request: Request,
-    permission: str | None = None,
-    kind: str = "",
-    *,
-    limit: int | None = None,
-    after: Access | None = None,
-    realm: str = "default",
-    at: dt.datetime | None = None,
-    token: str | Token | None = None,
-    full: bool = False,
-) -> AccessPage:
-    """A page of `what_can`: pairs of permission and resource, behind the pair `after`."""
-    asking.refuse_in_maintenance([request.permission])
-    wanted, full = asking.token_of(token, full)
-    return pairs.search(
-        request,
-        Wanted(permission, kind),
-        realm=realm,
-        limit=limit_of(limit),
-        after=after,
-        token=wanted,
-        full=full,
-        at_us=asking.instant(at),
-    )
+    # A maintenance of some permissions only: a check of one of these gives no decision, so neither does a list that names it.
+    asking.refuse_in_maintenance(f"{kind}:{name}" for name in page.results)
+    return page
 
 
 def who_can(
@@ -215,6 +192,40 @@ def what_can(
     asking.refuse_in_maintenance([request.permission])
     wanted, full = asking.token_of(token, full)
     return pairs.what_can(request, Wanted(permission, type), realm=realm, token=wanted, full=full, at_us=asking.instant(at))
+
+
+def what_can_page(
+    subject: str,
+    permission: str | None = None,
+    *,
+    resource: str | None = None,
+    context: Attributes | None = None,
+    type: str = "",
+    limit: int | None = None,
+    after: Access | None = None,
+    realm: str = "default",
+    at: dt.datetime | None = None,
+    token: str | None = None,
+    full: bool = False,
+) -> AccessPage:
+    """A page of `what_can`, behind the pair `after`."""
+    request = question(subject, permission or "any:any", resource, context=context)
+    asking.refuse_in_maintenance([request.permission])
+    if after is not None:
+        # A page that looked in vain ends at a resource before all its codes.
+        _after(after.permission or None, names.check_code)
+        _after(after.resource, names.check_ref)
+    wanted, full = asking.token_of(token, full)
+    return pairs.search(
+        request,
+        Wanted(permission, type),
+        realm=realm,
+        limit=limit_of(limit),
+        after=after,
+        token=wanted,
+        full=full,
+        at_us=asking.instant(at),
+    )
 
 
 def _check_kind(kind: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -49,17 +49,21 @@ class AskingCommand(BaseCommand):
         self.stderr.write(message)
         sys.exit(FAILED)
 
-    def print_page(self, lines: Sequence[str], limit: int, after: str) -> None:
-        """Whole, or cut at `limit` with the line to go on after on stderr: a cut list never looks complete."""
+    def print_pages(self, ask: Callable[[Any, int], Any], line_of: Callable[[Any], str], after: Any, limit: int) -> None:
+        """Page by page, so that no list is held: whole, or cut at `limit` with the line to go on after on stderr."""
         if limit < 0:
             self.fail("--limit must not be negative")
-        start = 0
-        if after:
-            if after not in lines:
-                self.fail(f"--after {after!r} is no line of this answer (any more)")
-            start = lines.index(after) + 1
-        end = len(lines) if limit == 0 else start + limit
-        for line in lines[start:end]:
-            self.stdout.write(line)
-        if end < len(lines):
-            self.stderr.write(f"{len(lines) - end} more: --after {lines[end - 1]!r}")
+        left = limit or None
+        while True:
+            page = self.answered(lambda: ask(after, 0 if left is None else left))  # noqa: B023 - called at once
+            for found in page.results:
+                self.stdout.write(line_of(found))
+            after = page.next_after
+            if after is None:
+                return
+            if left is not None:
+                left -= len(page.results)
+                if left <= 0:
+                    # A cut list never looks complete.
+                    self.stderr.write(f"more: --after {line_of(page.results[-1])!r}")
+                    return

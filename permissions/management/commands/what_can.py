@@ -24,16 +24,33 @@ class Command(AskingCommand):
 
     def handle(self, *_: Any, subject: str, **options: Any) -> None:
         attributes = self.context_of(options["context"])
-        pairs = self.answered(
-            lambda: pdp.what_can(
+
+        def page(after: pdp.Access | None, limit: int) -> pdp.AccessPage:
+            return pdp.what_can_page(
                 subject,
                 options["permission"],
                 resource=options["resource"],
                 type=options["type"],
                 context=attributes,
+                limit=limit,
+                after=after,
                 realm=options["realm"],
                 full=True,
             )
-        )
-        lines = [pair.permission if pair.resource is None else f"{pair.permission} {pair.resource}" for pair in pairs]
-        self.print_page(lines, options["limit"], options["after"])
+
+        self.print_pages(page, _line, _place(options["after"]), options["limit"])
+
+
+def _line(access: pdp.Access) -> str:
+    return access.permission if access.resource is None else f"{access.permission} {access.resource}"
+
+
+def _place(line: str) -> pdp.Access | None:
+    if not line:
+        return None
+    # A code has no space at its end and an id none at its beginning, but either may have one inside: the first that parts a code
+    # from a `type:id` does.
+    for place, letter in enumerate(line):
+        if letter == " " and ":" in line[:place] and ":" in line[place:]:
+            return pdp.Access(line[:place], line[place + 1 :])
+    return pdp.Access(line, None)

@@ -23,7 +23,17 @@ class Command(AskingCommand):
 
     def handle(self, *_: Any, permission: str, resource: str | None, **options: Any) -> None:
         attributes = self.context_of(options["context"])
-        refs = self.answered(
-            lambda: pdp.who_can(permission, resource, context=attributes, type=options["type"], realm=options["realm"], full=True)
-        )
-        self.print_page(refs, options["limit"], options["after"])
+
+        def page(after: str | None, limit: int) -> pdp.Page:
+            return pdp.who_can_page(
+                permission,
+                resource,
+                context=attributes,
+                type=options["type"],
+                limit=limit,
+                after=after,
+                realm=options["realm"],
+                full=True,
+            )
+
+        self.print_pages(page, str, options["after"] or None, options["limit"])

@@ -8,6 +8,7 @@ import pytest
 from django.core.management import call_command
 
 from permissions import pdp
+from permissions.lookup import paging
 from tests.worlds import OFFICE, apply
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -65,9 +66,20 @@ def test_lists_are_whole_or_say_where_to_go_on() -> None:
     assert run("who_can", "post:read", "post:7") == (0, "user:alice\nuser:bob\n", "")
     status, out, err = run("who_can", "post:read", "post:7", "--limit", "1")
     assert (status, out) == (0, "user:alice\n")
-    assert "1 more: --after 'user:alice'" in err
+    assert err == "more: --after 'user:alice'\n"
     assert run("who_can", "post:read", "post:7", "--limit", "1", "--after", "user:alice") == (0, "user:bob\n", "")
-    assert run("who_can", "post:read", "--after", "user:gone")[0] == 2
+    assert run("who_can", "post:read", "post:7", "--limit", "2") == (0, "user:alice\nuser:bob\n", "")
+    assert run("who_can", "post:read", "post:7", "--after", "user:alicf") == (0, "user:bob\n", "")
+    assert run("who_can", "post:read", "--after", "gone")[0] == 2
+    assert run("who_can", "post:read", "--limit", "-1") == (2, "", "--limit must not be negative\n")
+
+
+def test_a_list_longer_than_a_page_of_the_server_is_printed_whole(monkeypatch) -> None:
+    whole = run("who_can", "post:read", "post:7"), run("what_can", "user:alice")
+    monkeypatch.setattr(paging, "MAX_LIMIT", 1)
+    assert (run("who_can", "post:read", "post:7"), run("what_can", "user:alice")) == whole
+    assert whole[1][1].count("\n") == 4
+    assert run("who_can", "post:read", "post:7", "--limit", "2")[1] == whole[0][1]
 
 
 def test_what_can_lists_pairs() -> None:
@@ -75,3 +87,17 @@ def test_what_can_lists_pairs() -> None:
     assert status == 0
     assert "post:read post:7" in out.splitlines()
     assert run("what_can", "user:charlie") == (0, "", "")
+
+
+def test_pairs_go_on_after_any_line(monkeypatch) -> None:
+    apply('resources: [{id: "post:9 x: y"}]\nbindings: [{subject: "user:charlie", allow: ["post:*"]}]')
+    lines = run("what_can", "user:charlie")[1].splitlines()
+    assert "post:read post:9 x: y" in lines
+    for limit in (1, 2, 3):
+        found: list[str] = []
+        while len(found) < len(lines):
+            after = ["--after", found[-1]] if found else []
+            status, out, err = run("what_can", "user:charlie", "--limit", str(limit), *after)
+            found += out.splitlines()
+            assert (status, err) == (0, "" if len(found) == len(lines) else f"more: --after {found[-1]!r}\n")
+        assert found == lines
