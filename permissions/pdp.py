@@ -57,13 +57,12 @@ from permissions.warm import (
     keeps_nothing_out,
     met,
     plain,
-    plain_batch,
-    plain_many,
     plain_one,
     warm,
     warm_many,
     watched,
 )
+from permissions.warm_batch import plain_batch, plain_many
 from resilience.maintenance import SWITCH
 
 __all__ = [
@@ -202,6 +201,7 @@ def _note(realm: str, pinned: Pinned, request: Request, superuser: bool, decisio
         pinned.slack_us,
         request,
         superuser,
+        pinned.source == "live" and is_in_transaction(),
     )
 
 

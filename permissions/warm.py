@@ -9,13 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from time import clock_gettime_ns
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from permissions import decision_log, metrics
 from permissions.cache import memory, reader
-from permissions.cache.reading import CLOCK, boot_ns
+from permissions.cache.reading import CLOCK
 from permissions.cache.realm import STATES, is_void
 from permissions.cache.state import State
 from permissions.engine import names
@@ -105,7 +105,7 @@ def met(subject: str, permission: str, resource: str | None, realm: str) -> Deci
             return None
     except TypeError:
         return None
-    mask = _plain_mask(state, held)
+    mask = plain_mask(state, held)
     if mask is None:
         return None
     if not held.scopes:
@@ -158,7 +158,7 @@ def keeps_nothing_out(state: State, resource: str) -> bool:
     return True
 
 
-def _is_open(state: State, resource: str) -> bool:
+def opened(state: State, resource: str) -> bool:
     """`keeps_nothing_out` for a text that nobody has looked at yet, and for ids that no row names."""
     if keeps_nothing_out(state, resource):
         return True
@@ -172,123 +172,56 @@ def _is_open(state: State, resource: str) -> bool:
     return True
 
 
-def plain_many(questions: Sequence[Any], realm: str) -> list[Decision] | None:
-    """The answers to plain questions, (subject, permission[, resource]) each, all of one State; None: this way cannot tell."""
-    try:
-        state = STATES.get(realm)
-        if state is None or clock_gettime_ns(CLOCK) - state.known_head_ns > state.max_age_ns or SWITCH.on is not None:
-            return None
-        answers = _plain_answers(state, questions)
-    except TypeError:  # as above
-        return None
-    me = HERE.me
-    if not answers or is_in_transaction():
-        return None
-    if WATCH.is_on:
-        for question, answer in zip(questions, answers, strict=True):
-            decision_log.note(
-                realm, state.head.epoch, question[0], question[1], question[2] if len(question) == 3 else None, answer
-            )
-    me.l1 += len(answers)
-    me.allowed += sum(answer is state.granted for answer in answers)
-    state.cache.used_ns = boot_ns()
-    return answers
-
-
-def _plain_answers(state: State, questions: Sequence[Any]) -> list[Decision] | None:
-    """What one question found of subject and resource serves the next of the same."""
-    subject: object = None
-    resource: object = None
-    held: SubjectSnapshot | None = None
-    mask: bytes | None = None
-    answers: list[Decision] = []
-    for question in questions:
-        if type(question) is not tuple or not 2 <= len(question) <= 3:
-            return None
-        if question[0] is not subject:
-            subject = question[0]
-            held = state.subjects.young.get(question[0])
-            mask = None if held is None or is_void(held, state) else _plain_mask(state, held)
-            resource = None
-        place = state.quick.get(question[1])
-        if mask is None or held is None or place is None:
-            return None
-        if len(question) == 3 and question[2] is not resource:
-            resource = question[2]
-            if resource is not None and (held.scopes or not keeps_nothing_out(state, question[2])):
-                return None
-        answers.append(state.granted if mask[place[0]] & place[1] else state.denied)
-    return answers
-
-
-def _plain_mask(state: State, held: SubjectSnapshot) -> bytes | None:
+def plain_mask(state: State, held: SubjectSnapshot) -> bytes | None:
     return None if held.quick is None else state.plain.get(held.quick) or state.plain_mask(held.quick)
 
 
-def _mask_of(state: State, subject: str) -> bytes | None:
+def mask_of(state: State, subject: str) -> bytes | None:
     """What a subject that holds nothing but roles at the realm is allowed; None for every other one."""
     mask = state.fast.get(subject)
     if mask is None:
         held = state.subjects.get(subject)
         if held is None or held.scopes or is_void(held, state):
             return None
-        mask = _plain_mask(state, held)
+        mask = plain_mask(state, held)
         if mask is not None:
             state.keep_fast(subject, mask)
     return mask
 
 
 def plain_one(subject: str, permission: str, resource: str, realm: str) -> Decision | None:
-    """`plain` for texts that nobody has looked at yet."""
-    decision = plain(subject, permission, resource, realm)
-    if decision is None:
-        state = STATES.get(realm)
-        if state is not None and resource not in state.open and _is_open(state, resource):
-            decision = plain(subject, permission, resource, realm)
-    return decision
-
-
-def plain_batch(
-    subjects: Sequence[str], permissions: Sequence[str], resources: Sequence[str], realm: str, answers: tuple[T, T]
-) -> list[T] | None:
-    """For each question, a column each, the first of `answers` for no, the second for yes, all of one State; None: this way
-    cannot tell. Columns, because their look-ups run without a step of Python between them."""
-    state = STATES.get(realm)
-    if state is None or clock_gettime_ns(CLOCK) - state.known_head_ns > state.max_age_ns or SWITCH.on is not None:
-        return None
-    if WATCH.mask != SAMPLE or is_in_transaction():  # watched checks are told of one by one
-        return None
-    found = _answered(state, subjects, permissions, resources, answers)
-    if found is None:
-        if not all(_mask_of(state, subject) is not None for subject in set(subjects)):
-            return None
-        if not all(_is_open(state, resource) for resource in set(resources)):
-            return None
-        found = _answered(state, subjects, permissions, resources, answers)
-        if found is None:
-            return None
-    given, filtered = found
-    me = HERE.me
-    before = me.l1
-    me.l1 += len(given)
-    me.allowed += given.count(answers[1])
-    me.filtered += filtered
-    if (before ^ me.l1) & ~SAMPLE:
-        sampled(state, subjects[0])
-    return given
-
-
-def _answered(
-    state: State, subjects: Sequence[str], permissions: Sequence[str], resources: Sequence[str], answers: tuple[T, T]
-) -> tuple[list[T], int] | None:
-    """From what is known to be plain already; and how many resources no row names."""
-    no, yes = answers
+    """`plain` for texts that nobody has looked at yet, as the wire has them; line by line its twin, for the same reason."""
     try:
-        filtered = sum(map(state.open.__getitem__, resources))
-        columns = zip(map(state.fast.__getitem__, subjects), map(state.quick.__getitem__, permissions), strict=True)
-        return [yes if mask[place[0]] & place[1] else no for mask, place in columns], filtered
+        state = STATES[realm]
+        mask = state.fast[subject]
+        byte, bit = state.quick[permission]
+        is_unknown = state.open[resource]
     except KeyError:
+        return _met_one(subject, permission, resource, realm)
+    if clock_gettime_ns(CLOCK) - state.known_head_ns > state.max_age_ns or SWITCH.on is not None:
         return None
+    me = HERE.me
+    on = me.connection
+    # The event loop's connection is never opened, and one that never was has no autocommit either.
+    if not on.autocommit and (on.in_atomic_block or on.connection is not None):
+        return None
+    me.l1 += 1
+    me.filtered += is_unknown
+    if mask[byte] & bit:
+        me.allowed += 1
+        answer = state.granted
+    else:
+        answer = state.denied
+    if not me.l1 & WATCH.mask:
+        watched(state, subject, permission, resource, answer)
+    return answer
+
+
+def _met_one(subject: str, permission: str, resource: str, realm: str) -> Decision | None:
+    state = STATES.get(realm)
+    if state is None or permission not in state.quick or mask_of(state, subject) is None or not opened(state, resource):
+        return None
+    return plain(subject, permission, resource, realm)
 
 
 def warm(request: Request, realm: str, *, superuser: bool = False) -> Decision | None:
@@ -296,7 +229,7 @@ def warm(request: Request, realm: str, *, superuser: bool = False) -> Decision |
 
     Never blocks. Compare with `is None`: a denial is falsy too.
     """
-    if not superuser and not request.resource_properties and request.asserted != "override":
+    if not superuser and not needs_rows(request):
         decision = plain(request.subject, request.permission, request.resource, realm)
         if decision is not None:
             return decision
@@ -318,7 +251,9 @@ def warm_many(requests: Sequence[Request], realm: str, *, superuser: bool = Fals
     now_us = memory.now_us(state)
     decisions = []
     for request in requests:
-        decision = _from_memory(state, request, superuser, now_us)
+        decision = None if superuser or needs_rows(request) else _plainly(state, request)
+        if decision is None:
+            decision = _from_memory(state, request, superuser, now_us)
         if decision is None:
             return None
         decisions.append(decision)
@@ -326,6 +261,20 @@ def warm_many(requests: Sequence[Request], realm: str, *, superuser: bool = Fals
         for request, decision in zip(requests, decisions, strict=True):
             _note(state, request, superuser, now_us, decision)
     return decisions
+
+
+def _plainly(state: State, request: Request) -> Decision | None:
+    """What properties and context say changes no answer of a plain code."""
+    place = state.quick.get(request.permission)
+    mask = None if place is None else mask_of(state, request.subject)
+    if place is None or mask is None or (request.resource is not None and not keeps_nothing_out(state, request.resource)):
+        return None
+    me = HERE.me
+    me.l1 += 1
+    if not mask[place[0]] & place[1]:
+        return state.denied
+    me.allowed += 1
+    return state.granted
 
 
 def _note(state: State, request: Request, superuser: bool, now_us: int, decision: Decision) -> None:

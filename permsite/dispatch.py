@@ -48,8 +48,11 @@ class Site:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
-            # Looked at here, so that a warm check enters no module of a gate that stands open.
-            await (self._dispatch if SWITCH.on is None else self._gate)(scope, receive, send)
+            # Both looked at here, so that a warm check enters no gate that stands open, and one coroutine less.
+            if SWITCH.on is None:
+                await (self._wire.app if scope["path"] in self._exact else self._dispatch)(scope, receive, send)
+            else:
+                await self._gate(scope, receive, send)
         elif kind == "lifespan":
             await _lifespan(receive, send)
         else:

@@ -66,7 +66,11 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, max_bytes: in
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared[:20]) > max_bytes:
         raise _too_large(max_bytes)
-    event = await receive()
+    return await rest_of_body(await receive(), receive, max_bytes)
+
+
+async def rest_of_body(event: MutableMapping[str, Any], receive: Receive, max_bytes: int) -> bytes:
+    """The body that begins with `event`."""
     if event["type"] == "http.disconnect":
         raise Disconnected
     body: bytes = event.get("body", b"")

@@ -69,7 +69,7 @@ def evaluation(body: bytes, realm: str, pdp: DecisionPoint) -> bytes | None:
     given = pdp.plain_one(
         f"{asked.subject.type}:{asked.subject.id}", f"{kind}:{asked.action.name}", f"{kind}:{asked.resource.id}", realm
     )
-    return None if given is None else YES if given else NO
+    return None if given is None else YES if given.allowed else NO
 
 
 def evaluations(body: bytes, realm: str, pdp: DecisionPoint) -> bytes | None:
