@@ -52,10 +52,10 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
     return {**kept, "PERMSITE_VAR": str(folder), **settings}
 
 
-def load(env: Mapping[str, str]) -> dict[str, str]:
-    """Every world into a realm of its own name, as a person does it."""
+def load(env: Mapping[str, str], worlds: Mapping[str, str]) -> dict[str, str]:
+    """Each world into a realm of its own name, as a person does it; its key, by its name."""
     keys = {}
-    for world, asserted in WORLDS.items():
+    for world, asserted in worlds.items():
         manage(env, "apply", f"tests/conformance/{world}.yaml", "--realm", world)
         keys[world] = manage(env, "api_key", "create", "certify", "--realm", world, "--asserted", asserted)
     return keys
@@ -86,23 +86,23 @@ def running(env: Mapping[str, str], folder: Path, *command: str, ready: str) -> 
 
 
 @contextmanager
-def demo() -> Iterator[Target]:
+def demo(worlds: Mapping[str, str] = WORLDS) -> Iterator[Target]:
     """What `make run` starts. The worlds come while it runs, by commands in processes of their own."""
     with tempfile.TemporaryDirectory(prefix="permsite-authzen-") as name:
         folder = Path(name)
         env = environment(folder)
         with running(env, folder, "demo", "--port", "0", ready=r"site\s+(http://[^/]+)/") as (address, pid):
-            yield Target("what `make run` starts", address, load(env), pid, folder / LOG)
+            yield Target("what `make run` starts", address, load(env, worlds), pid, folder / LOG)
 
 
 @contextmanager
-def production(workers: int = 2) -> Iterator[Target]:
+def production(worlds: Mapping[str, str] = WORLDS, *, workers: int = 2) -> Iterator[Target]:
     with Launcher() as launcher, tempfile.TemporaryDirectory(prefix="permsite-authzen-") as name:
         database, store = launcher.postgres(), launcher.redis()
         secret = secrets.token_urlsafe(50)
         env = environment(Path(name), SECRET_KEY=secret, DATABASE_URL=database.url, REDIS_URL=store.url)
         manage(env, "migrate", "--verbosity", "0")
-        keys = load(env)
+        keys = load(env, worlds)
         command = ("serve", "--port", "0", "--workers", str(workers))
         with running(env, Path(name), *command, ready=r"^Serving (http://\S+) ") as (address, pid):
             yield Target(
