@@ -15,7 +15,7 @@ EVENTS: Final[dict[str, str]] = {
 METRICS: Final = (
     Metric("permsite_loop_leads", "gauge", (), "1 while this process leads the control loop"),
     Metric("permsite_loop_steps_total", "counter", ("task", "result"), "looks of the loop's tasks: ok, idle, failed, lost"),
-    Metric("permsite_loop_pruned_total", "counter", (), "rows of the changelog that were pruned"),
+    Metric("permsite_loop_pruned_total", "counter", (), "rows of the changelog and of the history of rows that were pruned"),
     Metric("permsite_loop_expired_total", "counter", ("kind",), "ends that were announced"),
 )
 

@@ -10,6 +10,7 @@ from permissions.engine import explain as engine_explain
 from permissions.engine.explain import Explanation
 from permissions.engine.types import Request
 from permissions.revisions import Token
+from permissions.selectors import is_in_transaction
 
 
 def explain(
@@ -43,5 +44,6 @@ def explain(
             pinned.slack_us,
             request,
             superuser,
+            pinned.source == "live" and is_in_transaction(),
         )
     return explanation

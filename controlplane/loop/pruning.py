@@ -1,7 +1,8 @@
 """Pruning of the changelog: what is older than a day goes, whole revisions, oldest first; the newest 200,000 of a realm stay.
 
-Whoever follows a realm needs every revision after the one it is at; a hole would cost it everything it knows. So only a beginning
-is ever cut off, in one statement, and what is kept has no hole. Rows of the changelog are no change: pruning makes no revision.
+Whatever the history of rows can be asked about stays, too. Whoever follows a realm needs every revision after the one it is at; a
+hole would cost it everything it knows. So only a beginning is ever cut off, in one statement, and what is kept has no hole. Rows
+of the changelog are no change: pruning makes no revision.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ WITH RECURSIVE seen(id) AS (
   SELECT min(realm_id) FROM permissions_changelog
   UNION ALL
   SELECT (SELECT min(c.realm_id) FROM permissions_changelog c WHERE c.realm_id > seen.id) FROM seen WHERE seen.id IS NOT NULL)
-SELECT seen.id, r.rev - %s FROM seen LEFT JOIN permissions_realm r ON r.id = seen.id
+SELECT seen.id, CASE WHEN f.rev < r.rev - %s THEN f.rev ELSE r.rev - %s END FROM seen
+LEFT JOIN permissions_realm r ON r.id = seen.id LEFT JOIN permissions_historyfloor f ON f.realm_id = r.id
 WHERE seen.id IS NOT NULL AND (r.id IS NULL OR r.rev > %s) ORDER BY seen.id
 """
 _DELETE: Final = "DELETE FROM permissions_changelog WHERE realm_id = %s AND rev <= %s"
@@ -51,7 +53,7 @@ class Pruning:
     def look(self, term: Term) -> bool:
         if not self._left:
             with connection.cursor() as cursor:
-                cursor.execute(_CANDIDATES, [self.keep_revisions, self.keep_revisions])
+                cursor.execute(_CANDIDATES, [self.keep_revisions] * 3)
                 self._left.extend(cursor.fetchall())
         return bool(self._left)
 

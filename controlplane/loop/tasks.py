@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from controlplane.loop.expiry import Expiry
+from controlplane.loop.forgetting import Forgetting
 from controlplane.loop.leader import Task
 from controlplane.loop.pruning import Pruning
 from controlplane.loop.rollups import RollUps
@@ -10,4 +11,4 @@ from controlplane.loop.rollups import RollUps
 
 def every_task() -> list[Task]:
     """Fresh ones: a task keeps its place in a sweep, and belongs to one candidate."""
-    return [Expiry(), RollUps(), Pruning()]
+    return [Expiry(), RollUps(), Pruning(), Forgetting()]

@@ -38,6 +38,7 @@ class Entry(NamedTuple):
     asserted: str
     given: bytes
     is_superuser_allowed: bool
+    is_uncommitted: bool
 
 
 class On:
@@ -120,11 +121,13 @@ def note(  # noqa: PLR0917 - by place: a name for each would cost a check more t
     slack_us: int = 0,
     request: Request | None = None,
     is_superuser_allowed: bool = False,
+    is_uncommitted: bool = False,
 ) -> None:
     """Keeps one decision for the log, if it is drawn. Never raises, never waits. To be called where `ON.is_on`.
 
     `at_us`: the instant it was evaluated at; 0: the answer hangs on no clock, so now will do. `request`: the question, where it
-    brings context or properties. What they hold is encoded here, since the caller may change its own dictionaries later.
+    brings context or properties; what they hold is encoded here, since the caller may change its own dictionaries later.
+    `is_uncommitted`: it was asked inside a transaction, whose rows may never be.
     """
     try:
         if ON.ratio < 1.0 and (decision.allowed or not ON.are_denials_sure) and _draw() >= ON.ratio:
@@ -153,6 +156,7 @@ def note(  # noqa: PLR0917 - by place: a name for each would cost a check more t
                 asserted,
                 given,
                 is_superuser_allowed,
+                is_uncommitted,
             )
         )
         if BUFFER.wake is not None:

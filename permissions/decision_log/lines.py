@@ -63,6 +63,8 @@ def line_of(entry: Entry, ident: str, options: Options) -> bytes:
         line["slack_us"] = entry.slack_us
     if entry.is_superuser_allowed:
         line["superuser_allowed"] = True
+    if entry.is_uncommitted:
+        line["uncommitted"] = True
     if entry.asserted != "fill":
         line["asserted"] = entry.asserted
     if entry.given:

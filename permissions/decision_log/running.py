@@ -199,12 +199,11 @@ def _apply(snapshot: Snapshot) -> None:
 
 
 def _switch(options: Options) -> None:
-    if options == _running.writer.options:
-        return
     if options.sink == "off":
-        # The writer keeps the old options: what was noted before the change still goes where it was to go.
+        # The writer keeps its options: what was noted before the change still goes where it was to go.
         ON.is_on, ON.mask = False, UNWATCHED
-        _running.writer.options = _running.writer.options if _running.writer.options.sink != "off" else options
+        return
+    if ON.is_on and options == _running.writer.options:
         return
     _running.writer.options = options
     ON.ratio, ON.are_denials_sure, ON.has_attributes = options.sample_ratio, options.always_denied, options.attributes

@@ -13,7 +13,7 @@ from controlplane.loop import lease
 from controlplane.loop.leader import Leader
 from controlplane.loop.pruning import KEEP_REVISIONS, KEEP_S, Pruning, cut_of
 from permissions import triggers
-from permissions.models import Changelog, Realm, Subject
+from permissions.models import Changelog, HistoryFloor, Realm, Subject
 from permissions.writing import SYSTEM, permission_write
 from resilience import telemetry
 from tests.controlplane.loop.rows import taken
@@ -46,7 +46,9 @@ def history(realm: Realm, revisions: int, *, objects: int = 1) -> None:
 
 
 def age(realm: Realm, through: int, by: dt.timedelta = 2 * DAY) -> None:
+    """As if these revisions were old, and the history of rows no longer answered for them."""
     Changelog.objects.filter(realm_id=realm.pk, rev__lte=through).update(at=timezone.now() - by)
+    HistoryFloor.objects.filter(realm_id=realm.pk).update(rev=through)
 
 
 def revs(realm: Realm) -> list[int]:
