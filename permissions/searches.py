@@ -258,7 +258,7 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _on_own_thread(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+def on_own_thread(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     """The asynchronous twin. Not on the one thread that cold checks are asked from: a long search would hold up all of them."""
     in_thread = asking.in_thread(function)
 
@@ -287,8 +287,8 @@ def _on_own_thread(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, 
     return twin
 
 
-asearch_subjects = _on_own_thread(search_subjects)
-asearch_resources = _on_own_thread(search_resources)
-asearch_actions = _on_own_thread(search_actions)
-awho_can = _on_own_thread(who_can)
-awhat_can = _on_own_thread(what_can)
+asearch_subjects = on_own_thread(search_subjects)
+asearch_resources = on_own_thread(search_resources)
+asearch_actions = on_own_thread(search_actions)
+awho_can = on_own_thread(who_can)
+awhat_can = on_own_thread(what_can)

@@ -39,6 +39,9 @@ ASKED = (
     lambda: pdp.who_can("post:edit"),
     lambda: pdp.what_can("user:alice"),
     lambda: pdp.decide(pdp.question("user:alice", "post:edit", None)),
+    lambda: pdp.search_subjects(pdp.question("user:alice", "post:edit", "post:7"), "user"),
+    lambda: pdp.search_resources(pdp.question("user:alice", "post:edit", None), "post"),
+    lambda: pdp.search_actions(pdp.question("user:alice", "post:edit", "post:7")),
 )
 
 
@@ -75,6 +78,14 @@ def test_a_narrower_maintenance_refuses_only_its_permissions():
         pdp.check("user:alice", "page:edit")
     with pytest.raises(pdp.UnderMaintenance):
         pdp.check_many([("user:alice", "post:edit"), ("user:alice", "page:edit")])
+
+
+def test_a_list_of_actions_names_none_that_no_check_would_decide_on():
+    maintenance.enable("posts move", permissions=["post:edit"])
+    asked = pdp.question("user:alice", "any:any", "page:7")
+    assert pdp.search_actions(asked).results == ["edit"]
+    with pytest.raises(pdp.UnderMaintenance):
+        pdp.search_actions(pdp.question("user:alice", "any:any", "post:7"))
 
 
 def test_the_platforms_own_permissions_are_never_behind_it():
