@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from benchmarks.bench import PACKAGES, Bench
 from benchmarks.child import Child
 from benchmarks.measure import Row, against, faster, rounds_ns, told_ns
 from benchmarks.workloads import w1
+
+# A port of the loopback that no server has.
+NOBODY = "redis://127.0.0.1:1/0"
 
 
 class VoidError(RuntimeError):
@@ -21,6 +25,11 @@ def rows(bench: Bench) -> list[Row]:
         ours = stack.enter_context(
             bench.child("warm:Warm", realm=bench.w1(), subjects=sizes.subjects, checks=sizes.checks).ready()
         )
+        alike = {"realm": bench.w1(), "subjects": sizes.subjects, "checks": sizes.checks}
+        with_redis = {
+            name: stack.enter_context(bench.child("warm:Warm", redis=url, **alike).ready())
+            for name, url in (("Redis up", bench.site.redis), ("Redis named and gone", NOBODY))
+        }
         others = {place: bench.peer(place) for place in PACKAGES}
         there = {place: stack.enter_context(side) for place, side in others.items() if side is not None}
         found = [agreement(bench, ours, there)]
@@ -28,12 +37,24 @@ def rows(bench: Bench) -> list[Row]:
         sides: dict[str, Callable[[], float]] = {"bare": lambda: ours.call("bare_ns")}
         sides |= {"called": lambda: ours.call("bare_call_ns"), "check": lambda: ours.call("check_ns")}
         sides["async"] = lambda: ours.call("async_ns")
+        for name, side in with_redis.items():
+            sides[name] = partial(side.call, "check_ns")
         sides["first"] = lambda: ours.call("first_ns", count=sizes.django_checks)
         for place, side in there.items():
             sides[place] = _round(bench, place, side)
         taken = rounds_ns(sides)
         after = ours.call("sources")
         found += _told(taken, {place: side.call("name") for place, side in there.items()}, not_l1(before, after))
+        found[4:4] = [
+            Row(
+                bar="1",
+                what=f"pdp.check, warm, {name}",
+                figure=told_ns(taken[name]),
+                ratio=against(taken[name], taken["check"], "without")[0],
+                value=taken[name],
+            )
+            for name in with_redis
+        ]
         found += [_cold(bench, side) for place, side in there.items() if place.startswith("django")]
     found += [
         Row(

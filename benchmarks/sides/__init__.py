@@ -25,7 +25,7 @@ def counts() -> dict[str, int]:
     return {name: value for name, value in pdp.stats().items() if isinstance(value, int)}
 
 
-def warm_up(realm: str, questions: Iterator[tuple[str, str]], size: int = 1_000) -> None:
+def warm_up(realm: str, questions: Iterator[tuple[str, str]], size: int = 250) -> None:
     """Brings the subjects into this process's memory, in batches."""
     from benchmarks.loading import chunks  # noqa: PLC0415
     from permissions import pdp  # noqa: PLC0415
