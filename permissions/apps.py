@@ -18,10 +18,12 @@ class PermissionsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from permissions import checks, metrics, params  # noqa: F401, PLC0415 - importing registers them
+        from permissions import checks, entities, metrics, params  # noqa: F401, PLC0415 - importing registers them
         from permissions.cache import catch_up, events, figures, transactions  # noqa: PLC0415 - they need the models
+        from permissions.pep import system_checks  # noqa: F401, PLC0415 - the same
 
         metrics.declare()
+        entities.watch_users()
         telemetry.add_source(figures.samples)
         transactions.watch()
 

@@ -236,7 +236,7 @@ CACHES = {"default": cache(REDIS_URL), "permissions": permission_cache(REDIS_URL
 SERVERS_LAUNCHED = bool(REDIS_URL) and Path(address.parse(REDIS_URL).path).is_relative_to(VAR)
 
 # People.
-AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = ["permissions.backends.PermissionBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

@@ -17,9 +17,9 @@ from permissions.engine import platform
 from permissions.engine.types import REALM, SubjectFacts
 from permissions.errors import Refused
 from permissions.models import Realm, Resource
+from permissions.pep.freshness import COOKIE
 from permissions.writing import Actor
 
-COOKIE: Final = "permission_token"
 SESSION_KEY: Final = "permsite_realm"
 # How many scopes or resources a list asks about. Measured in `lookup`: some 10 µs each once loaded; chosen so that a page stays
 # under half a second. What lies beyond is not shown, and the page says so.

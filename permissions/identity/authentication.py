@@ -29,6 +29,15 @@ class KeyUser:
         """For what counts by user, such as throttles."""
         return f"key:{self.caller.key_id}"
 
+    @property
+    def permission_subject(self) -> str | None:
+        """For enforcement points: whom the key acts as; None for one that may only ask."""
+        return self.caller.subject
+
+    @property
+    def permission_realm(self) -> str:
+        return self.caller.realm
+
     def get_username(self) -> str:
         return f"key:{self.caller.name}"
 

@@ -6,6 +6,7 @@ from permissions import pdp
 from permissions.cache.transactions import waits_with_writes
 from permissions.engine.types import Decision, Request
 from permissions.errors import Refused
+from permissions.lookup.queryset import Rule
 from permissions.pep.freshness import Freshness
 
 _in_thread = pdp.adecide
@@ -30,6 +31,15 @@ async def adecide(request: Request, *, realm: str, fresh: Freshness, superuser: 
     except (Refused, pdp.InvalidRequestError) as error:
         full = _instead(error, fresh)
     return await _in_thread(request, realm=realm, full=full, superuser=superuser)
+
+
+def rule(request: Request, kind: str, *, realm: str, fresh: Freshness, superuser: bool = True) -> Rule:
+    """`pdp.permitted`, as fresh as the caller asks."""
+    try:
+        return pdp.permitted(request, kind, realm=realm, token=fresh.token, full=fresh.full, superuser=superuser)
+    except (Refused, pdp.InvalidRequestError) as error:
+        full = _instead(error, fresh)
+    return pdp.permitted(request, kind, realm=realm, full=full, superuser=superuser)
 
 
 def _instead(error: Exception, fresh: Freshness) -> bool:

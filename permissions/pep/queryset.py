@@ -23,7 +23,8 @@ from permissions.entities import ResourceRef, kind_of, realm_of, subject_of
 from permissions.lookup import below
 from permissions.lookup.below import Sql
 from permissions.lookup.queryset import Rule
-from permissions.pep import ref_columns
+from permissions.pep import decisions, freshness, ref_columns
+from permissions.pep.freshness import Freshness
 from permissions.pep.ref_columns import RefColumns
 
 M = TypeVar("M", bound=Model)
@@ -59,7 +60,7 @@ def permitted(
     if subject is None or where is None or not getattr(user, "is_active", True):
         return rows.none()
     # As Django has it, a superuser may; a subject that is only named is held to what `pdp.check` says of it.
-    asked = Asked(request, where, token, full, superuser=not isinstance(user, str))
+    asked = Asked(request, where, Freshness(token, full), superuser=not isinstance(user, str))
     return rows.filter(Permitted(columns, asked, rows))
 
 
@@ -84,17 +85,17 @@ class PermittedQuerySet(QuerySet[M]):
 
 
 class Asked:
-    """What is asked each time the query runs."""
+    """What is asked each time the query runs; as fresh as said, else as the request that is being answered says."""
 
-    def __init__(self, request: Request, realm: str, token: str | None, full: bool, *, superuser: bool) -> None:
+    def __init__(self, request: Request, realm: str, fresh: Freshness, *, superuser: bool) -> None:
         self.request = request
         self.realm = realm
-        self.token = token
-        self.full = full
+        self.fresh = fresh
         self.superuser = superuser
 
     def rule(self, kind: str) -> Rule:
-        return pdp.permitted(self.request, kind, realm=self.realm, token=self.token, full=self.full, superuser=self.superuser)
+        fresh = freshness.current() if self.fresh == freshness.ANY else self.fresh
+        return decisions.rule(self.request, kind, realm=self.realm, fresh=fresh, superuser=self.superuser)
 
 
 class Permitted(Expression):
