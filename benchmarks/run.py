@@ -12,6 +12,7 @@ import datetime as dt
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -130,4 +131,6 @@ def write(target: Path, versions: dict[str, str], result: dict[str, Any]) -> Non
 
 
 if __name__ == "__main__":
+    # Ended by its terminal, by `timeout` or by a service, it still ends its servers and takes away its folder.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     raise SystemExit(main(sys.argv[1:]))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import statistics
 import sys
 import time
@@ -170,4 +171,6 @@ def verdict(found: Run) -> int:
 
 
 if __name__ == "__main__":
+    # Ended by its terminal, by `timeout` or by a service, it still ends its servers and takes away its folder.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     raise SystemExit(main(sys.argv[1:]))
