@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import sys
 from collections.abc import Callable
@@ -25,6 +26,23 @@ class AskingCommand(BaseCommand):
 
     def add_context(self, parser: CommandParser) -> None:
         parser.add_argument("--context", default="{}", metavar="JSON", help="attributes of the request, a JSON object")
+
+    def add_at(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--at", default=None, metavar="TIME", help="answer for this time, such as 2026-01-31T12:00:00Z (default: now)"
+        )
+
+    def at_of(self, text: str | None) -> dt.datetime | None:
+        """A past time is answered with the rows then in force, a future one with those of today."""
+        if text is None:
+            return None
+        try:
+            at = dt.datetime.fromisoformat(text)
+        except ValueError:
+            self.fail(f"--at must be a time such as 2026-01-31T12:00:00Z, not {text[:60]!r}")
+        if at.tzinfo is None:
+            self.fail(f"--at must name its zone, such as 2026-01-31T12:00:00Z, not {text[:60]!r}")
+        return at
 
     def add_page(self, parser: CommandParser) -> None:
         parser.add_argument("--limit", type=int, default=0, metavar="N", help="print at most N lines (default: all)")

@@ -20,6 +20,8 @@ Row = Mapping[str, Any]
 
 # Entries. More would fill the memory of the process that answers one question; a million take about 600 MB.
 MOST_ENTRIES: Final = 1_000_000
+# Values looked for, whose rows of now are kept in memory.
+MOST_KEPT: Final = 200_000
 _COLUMNS: Final = {kept.kind: kept.columns for kept in KEPT.values()}
 # What SQLite keeps as text inside the entry.
 _JSON: Final = frozenset({"resource_types", "obligations", "attributes", "allow", "deny"})
@@ -60,6 +62,8 @@ class Rows:
         self.since = since
         self._chains: dict[str, dict[int, list[tuple[int, dict[str, Any] | None]]]] = defaultdict(dict)
         self._found: dict[tuple[str, str], dict[Any, set[int]]] = {}
+        # Rows of now by what they were looked for: a replay asks for the same ones line after line, of one snapshot.
+        self._current: dict[tuple[str, str, Any], list[tuple[int, dict[str, Any]]]] = {}
         self._read()
 
     def _read(self) -> None:
@@ -103,14 +107,27 @@ class Rows:
         """By id, the realm's rows at `rev` that have one of the values in the column."""
         wanted = set(values)
         found: dict[int, Row] = {}
-        for part in _parts(wanted):
-            rows = self._now(kind).filter(**{f"{column}__in": part})
-            found.update((row_id, row) for row_id, row in _read_now(kind, rows) if not self.before(kind, row_id, rev)[0])
+        self._read_current(kind, column, wanted)
+        for value in wanted:
+            for row_id, row in self._current[kind, column, value]:
+                if not self.before(kind, row_id, rev)[0]:
+                    found[row_id] = row
         for row_id in self._having(kind, column, wanted):
             has_changed, old = self.before(kind, row_id, rev)
             if has_changed and old is not None and (row_id if column == "id" else old[column]) in wanted:
                 found[row_id] = old
         return found
+
+    def _read_current(self, kind: str, column: str, values: Collection[Any]) -> None:
+        missing = [value for value in values if (kind, column, value) not in self._current]
+        if len(self._current) + len(missing) > MOST_KEPT:
+            self._current.clear()
+            missing = list(values)
+        for value in missing:
+            self._current[kind, column, value] = []
+        for part in _parts(missing):
+            for row_id, row in _read_now(kind, self._now(kind).filter(**{f"{column}__in": part})):
+                self._current[kind, column, row_id if column == "id" else row[column]].append((row_id, row))
 
     def all(self, rev: int, kind: str) -> dict[int, Row]:
         """By id, all of the realm's rows at `rev`."""

@@ -206,7 +206,10 @@ def postgresql_steps(table: str, event: str, schema: Schema) -> str:
 
 
 def postgresql_user_steps(schema: Schema, changed: str) -> str:
-    """Before the subjects of changed users are touched: what their rows were, with the flags of before."""
+    """Before the subjects of changed or removed users are touched: what their rows were, with the flags of before.
+
+    Django removes a user before its subject, so when that goes, nothing would tell the flags any more.
+    """
     kept = kept_of(SUBJECT, schema)
     if kept is None or schema.users is None:
         return ""
@@ -244,6 +247,8 @@ def sqlite_steps(table: str, event: str, schema: Schema) -> list[str]:
         return []
     if event == "d":
         return [f"DELETE FROM {FLOOR} WHERE realm_id = OLD.id"] if table == REALM else [_sqlite_old(kept, "OLD", schema)]
+    if event == "e":
+        return [_sqlite_forget("m.id = NEW.id")]
     if event == "i":
         born = [_sqlite_forget("m.id = NEW.id")] if table == REALM else []
         return [
@@ -253,9 +258,7 @@ def sqlite_steps(table: str, event: str, schema: Schema) -> list[str]:
     differs = " OR ".join(f'OLD."{c}" IS NOT NEW."{c}"' for c in ("id", *kept.columns))
     moved = f"OLD.id IS NOT NEW.id OR {kept.realm('OLD')} IS NOT {kept.realm('NEW')}"
     steps = [_sqlite_old(kept, "OLD", schema, differs)]
-    if table == REALM:
-        steps.append(_sqlite_forget("m.id = NEW.id AND (OLD.epoch IS NOT NEW.epoch OR OLD.id IS NOT NEW.id)"))
-    else:
+    if table != REALM:
         steps.append(_sqlite_forget(f"m.id IN ({kept.realm('OLD')}, {kept.realm('NEW')}) AND ({moved})"))
     return steps
 

@@ -198,6 +198,9 @@ def functions(schema: Schema) -> Iterator[Function]:
         yield Function("ps_guard_user", core.GUARD_USER)
         yield Function("ps_user_i", _user_insert(schema.users, schema.realm))
         yield Function("ps_user_u", _user_update(schema.users, schema))
+        if schema.history:
+            steps = history.postgresql_user_steps(schema, "gone")
+            yield Function("ps_user_d", f"\nBEGIN\n{steps}  RETURN NULL;\nEND\n")
 
 
 _STATEMENT: Final = "FOR EACH STATEMENT"
@@ -230,8 +233,9 @@ def triggers(schema: Schema) -> Iterator[Trigger]:
         name = schema.users.name
         columns = ", ".join((schema.users.attribute, *schema.users.flags))
         # Only these columns: a login writes last_login alone and must not lock every realm.
-        yield Trigger("ps_guard", name, f"BEFORE INSERT OR UPDATE OF {columns}", _STATEMENT, "ps_guard_user")
-        for event, head, tables in _EVENTS[:2]:
+        events = "INSERT OR DELETE" if schema.history else "INSERT"
+        yield Trigger("ps_guard", name, f"BEFORE {events} OR UPDATE OF {columns}", _STATEMENT, "ps_guard_user")
+        for event, head, tables in _EVENTS if schema.history else _EVENTS[:2]:
             yield Trigger(f"ps_{event}", name, head, f"{tables} {_STATEMENT}", f"ps_user_{event}")
 
 

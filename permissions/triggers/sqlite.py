@@ -167,6 +167,9 @@ def _realm(schema: Schema, columns: tuple[str, ...], inserted: list[str], update
         f"{_differs(columns)} OR {stale}",
         [keep, *_log(touched, schema), *history.sqlite_steps(REALM, "u", schema), *renamed],
     )
+    anew = history.sqlite_steps(REALM, "e", schema)
+    if anew:
+        yield _trigger("ps_realm_e", "AFTER UPDATE OF epoch, id", REALM, _differs(("epoch", "id")), anew)
     rev = "OLD.rev + (OLD.write_state NOT IN (2, 4))"
     steps = [
         f"INSERT INTO {CHANGELOG} ({_COLUMNS}) SELECT OLD.id, {rev}, '*', '', OLD.stamp, {_NOW} WHERE NOT EXISTS "
@@ -222,6 +225,9 @@ def _users(table: UserTable, realm: str, schema: Schema) -> Iterator[tuple[str, 
         _differs(columns),
         [_OPEN, *history.sqlite_user_steps(schema), rename, *link, *_log(everywhere, schema), _CLOSE],
     )
+    gone = history.sqlite_user_steps(schema)
+    if gone:
+        yield _trigger("ps_user_d", "AFTER DELETE", table.name, "", gone)
 
 
 def _sealed() -> Iterator[tuple[str, str]]:

@@ -19,11 +19,24 @@ class Command(AskingCommand):
         parser.add_argument("permission", help="such as post:edit")
         parser.add_argument("resource", nargs="?", help="such as channel:9 (default: the realm itself)")
         self.add_context(parser)
+        self.add_at(parser)
         self.add_realm(parser)
 
-    def handle(self, *_: Any, subject: str, permission: str, resource: str | None, context: str, realm: str, **__: Any) -> None:
-        attributes = self.context_of(context)
-        decision = self.answered(lambda: pdp.check(subject, permission, resource, context=attributes, realm=realm, full=True))
+    def handle(
+        self,
+        *_: Any,
+        subject: str,
+        permission: str,
+        resource: str | None,
+        context: str,
+        at: str | None,
+        realm: str,
+        **__: Any,
+    ) -> None:
+        attributes, instant = self.context_of(context), self.at_of(at)
+        decision = self.answered(
+            lambda: pdp.check(subject, permission, resource, context=attributes, realm=realm, full=True, at=instant)
+        )
         word = "allowed" if decision else "denied"
         self.stdout.write(f"{word}: {decision.reason} (revision {decision.revision})")
         sys.exit(ALLOWED if decision else DENIED)

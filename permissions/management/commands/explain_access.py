@@ -21,12 +21,13 @@ class Command(AskingCommand):
         parser.add_argument("resource", nargs="?", help="such as channel:9 (default: the realm itself)")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         self.add_context(parser)
+        self.add_at(parser)
         self.add_realm(parser)
 
     def handle(self, *_: Any, subject: str, permission: str, resource: str | None, **options: Any) -> None:
-        attributes = self.context_of(options["context"])
+        attributes, instant = self.context_of(options["context"]), self.at_of(options["at"])
         explanation = self.answered(
-            lambda: pdp.explain(subject, permission, resource, context=attributes, realm=options["realm"], full=True)
+            lambda: pdp.explain(subject, permission, resource, context=attributes, realm=options["realm"], full=True, at=instant)
         )
         decision = explanation.decision
         if options["json"]:

@@ -36,7 +36,7 @@ def ask(changing: Changing, stop: threading.Event) -> None:
     requests = changing.requests
     try:
         while not stop.is_set():
-            for request in rnd.sample(requests, 20):
+            for request in rnd.sample(requests, 10):
                 try:
                     if rnd.random() < 0.5:
                         pdp.check(request.subject, request.permission, request.resource, realm=changing.realm.name)
@@ -44,7 +44,7 @@ def ask(changing: Changing, stop: threading.Event) -> None:
                         pdp.decide(request, realm=changing.realm.name)
                 except pdp.Unavailable:  # more changes than a loaded machine can follow: no decision, no line
                     pass
-            stop.wait(0.01)
+            stop.wait(0.05)
     finally:
         connections.close_all()
 
