@@ -4,7 +4,8 @@
     python benchmarks/soak.py --minutes 60 --workers 4
 
 Each line is one sample. At the end: the slope of each worker's memory over the second half of the run, by least squares. It ends
-with 1 where memory grew by more than 2 % in that half, where a request failed, or where an answer was not the one that is right.
+with 1 where memory grew by more than 2 % in that half, where a worker ended, or where a request failed; an answer
+that is not the right one stops it.
 """
 
 from __future__ import annotations
@@ -41,18 +42,18 @@ MIB = 1 << 20
 
 @dataclass
 class Run:
-    """What was seen, sample by sample. `resident`: bytes of each worker, by its number."""
+    """What was seen. `samples`: when, and bytes in memory, of each worker by the number of its process."""
 
-    at_s: list[float] = field(default_factory=list)
-    resident: dict[int, list[int]] = field(default_factory=dict)
+    samples: dict[int, list[tuple[float, int]]] = field(default_factory=dict)
+    rounds: int = 0
     requests: int = 0
     errors: int = 0
     changes: int = 0
 
     def seen(self, at_s: float, pids: list[int]) -> None:
-        self.at_s.append(at_s)
+        self.rounds += 1
         for pid in pids:
-            self.resident.setdefault(pid, []).append(processes.resident_bytes(pid))
+            self.samples.setdefault(pid, []).append((at_s, processes.resident_bytes(pid)))
 
 
 def main(argv: list[str]) -> int:
@@ -103,7 +104,7 @@ def soak(bench: Bench, server: serving.Served, writer: Child, built: World, opti
     print("   s  requests/s  p95 ms  errors  changes  workers, MiB")
     while (at_s := time.monotonic() - began) < options.minutes * 60:
         # A seed of its own each time: the strangers of a round are not those of the one before.
-        order = load.Order(server.address, file, options.every, options.clients, key=server.key, seed=len(found.at_s) + 1)
+        order = load.Order(server.address, file, options.every, options.clients, key=server.key, seed=found.rounds + 1)
         running = order.started()
         try:
             changed(writer, found, options.every)
@@ -115,7 +116,7 @@ def soak(bench: Bench, server: serving.Served, writer: Child, built: World, opti
         found.errors += told.failed
         at_s = time.monotonic() - began
         found.seen(at_s, processes.workers(server.process.pid))
-        sizes = " ".join(f"{values[-1] / MIB:7.1f}" for values in found.resident.values())
+        sizes = " ".join(f"{samples[-1][1] / MIB:7.1f}" for samples in found.samples.values())
         line = f"{at_s:4.0f}  {told.a_second:10,.0f}  {told.p95_ms:6.1f}  {told.failed:6}  {found.changes:7,}  {sizes}"
         print(line, flush=True)
     return found
@@ -146,26 +147,29 @@ def agree(server: serving.Served, built: World, sizes: Sizes) -> None:
     print(f"{counted:,} answers are what plain sets say")
 
 
-def slope(at_s: list[float], values: list[int]) -> float:
+def slope(samples: list[tuple[float, int]]) -> float:
     """Bytes a second, by least squares."""
+    at_s = [when for when, _ in samples]
     if len(set(at_s)) < 2:
         return 0.0
-    return statistics.linear_regression(at_s, values).slope
+    return statistics.linear_regression(at_s, [size for _, size in samples]).slope
 
 
 def verdict(found: Run) -> int:
-    failed = found.errors > 0
     print(f"{found.requests:,} requests, {found.errors} errors, {found.changes:,} changes")
-    for number, (pid, values) in enumerate(found.resident.items()):
-        half = len(values) // 2
-        at_s, later = found.at_s[-len(values) :][half:], values[half:]
-        bytes_a_s = slope(at_s, later)
-        growth = bytes_a_s * (at_s[-1] - at_s[0]) / later[0] if later[0] else 0.0
-        is_flat = growth <= MOST_GROWTH
-        failed |= not is_flat
+    failed = found.errors > 0 or not found.requests
+    last_s = max((samples[-1][0] for samples in found.samples.values()), default=0.0)
+    for number, (pid, samples) in enumerate(found.samples.items()):
+        later = samples[len(samples) // 2 :]
+        bytes_a_s = slope(later)
+        growth = bytes_a_s * (later[-1][0] - later[0][0]) / max(1, later[0][1])
+        told = "flat" if growth <= MOST_GROWTH else "GROWS"
+        if samples[-1][0] < last_s:
+            told = "ENDED before the load did"
+        failed |= told != "flat"
         print(
-            f"worker {number} ({pid}): {values[0] / MIB:.1f} MiB at first, {values[-1] / MIB:.1f} at last; second half "
-            f"{bytes_a_s * 60 / 1024:+.1f} KiB a minute, {growth:+.2%}: {'flat' if is_flat else 'GROWS'}"
+            f"worker {number} ({pid}): {samples[0][1] / MIB:.1f} MiB at first, {samples[-1][1] / MIB:.1f} at last; second half "
+            f"{bytes_a_s * 60 / 1024:+.1f} KiB a minute, {growth:+.2%}: {told}"
         )
     return 1 if failed else 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import islice
 from typing import Any
 
@@ -43,11 +44,11 @@ class SpiceDB(W1Side):
             os.sched_setaffinity(0, {core})
         home = npm.package(peers.folder_of_environment(), LIBRARY) / "prebuilds" / "linux-x64"
         os.environ["SPICEDB_LIBRARY_PATH"] = str(home / "libspicedb.so")
-        from authzed.api import v1  # noqa: PLC0415 - installed for this run alone
-        from spicedb_embedded import EmbeddedSpiceDB, ffi  # noqa: PLC0415
-
-        self.v1, self.ffi = v1, ffi
-        self.engine = EmbeddedSpiceDB.start(SCHEMA)
+        # Installed for this run alone, so no checker of types knows them.
+        v1 = import_module("authzed.api.v1")
+        embedded = import_module("spicedb_embedded")
+        self.v1, self.ffi = v1, import_module("spicedb_embedded.ffi")
+        self.engine = embedded.EmbeddedSpiceDB.start(SCHEMA)
         self.handle = self.engine._handle
         relations = self._relations()
         while part := list(islice(relations, PART)):

@@ -1,0 +1,1 @@
+"""What `make bench` stands on, proved without looking at a figure."""
