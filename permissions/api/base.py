@@ -59,6 +59,9 @@ class ApiView(APIView):
 
     def initial(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
+        if request.method not in self.allowed_methods:
+            # Before the parameters are read: which of them a method takes is only known of those that there are.
+            self.http_method_not_allowed(request, *args, **kwargs)
         self.query = Parameters(
             request._request.GET, {REALM, *self.parameters_of("GET" if request.method == "HEAD" else str(request.method))}
         )

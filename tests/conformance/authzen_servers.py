@@ -30,14 +30,15 @@ class NotStartedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`keys`: of each world, by its name. `pid`: the server's first process; `log`: what it writes; both None for one that runs
-    already."""
+    """`keys`: of each world, by its name. `pid`: the server's first process; `log`: what it writes; `env`: for commands beside
+    it; these are None for one that runs already."""
 
     title: str
     address: str
     keys: Mapping[str, str]
     pid: int | None = None
     log: Path | None = None
+    env: Mapping[str, str] | None = None
 
 
 def manage(env: Mapping[str, str], *args: str) -> str:
@@ -92,7 +93,7 @@ def demo(worlds: Mapping[str, str] = WORLDS) -> Iterator[Target]:
         folder = Path(name)
         env = environment(folder)
         with running(env, folder, "demo", "--port", "0", ready=r"site\s+(http://[^/]+)/") as (address, pid):
-            yield Target("what `make run` starts", address, load(env, worlds), pid, folder / LOG)
+            yield Target("what `make run` starts", address, load(env, worlds), pid, folder / LOG, env)
 
 
 @contextmanager

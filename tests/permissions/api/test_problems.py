@@ -39,6 +39,8 @@ def test_a_method_that_is_not_taken_is_told_with_those_that_are(cast: Cast) -> N
     refused(answer, 405, "method_not_allowed")
     assert "POST" in answer.headers["Allow"]
     refused(cast.root.send("BREW", "roles/"), 405, "method_not_allowed")
+    # A parameter of the methods that there are is no fault of one that there is not.
+    refused(cast.root.send("TRACE", "roles/?limit=1"), 405, "method_not_allowed")
 
 
 NOT_JSON = [
