@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     class TabularInline(admin.TabularInline[Any, Any]): ...
 
     UserCreationForm = AdminUserCreationForm
-elif settings.ADMIN_THEME == "unfold":
+elif getattr(settings, "ADMIN_THEME", "plain") == "unfold":  # a project that only installs the app has no theme of ours
     from unfold.admin import ModelAdmin, TabularInline
     from unfold.forms import ActionForm, AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 else:
@@ -37,4 +37,4 @@ else:
 
 
 def is_unfold() -> bool:
-    return bool(settings.ADMIN_THEME == "unfold")
+    return getattr(settings, "ADMIN_THEME", "plain") == "unfold"
