@@ -87,7 +87,8 @@ def test_every_endpoint_is_documented_and_every_documented_endpoint_answers() ->
     django = {
         re.sub(r"<\w+:", "<", route) for route in routes(get_resolver()) if not re.search(r"[\^$(\\]", route) and route != "/"
     }
-    exist = django | {metadata.EVALUATION, metadata.EVALUATIONS, metadata.WELL_KNOWN, "/admin/"}
+    exist = django | {metadata.EVALUATION, metadata.EVALUATIONS, metadata.WELL_KNOWN, metadata.KEY_SET, "/admin/"}
+    exist |= {metadata.SEARCH_SUBJECT, metadata.SEARCH_RESOURCE, metadata.SEARCH_ACTION}
     assert exist - documented == set(), "exists, but is not in docs/reference/endpoints.md"
     assert documented - exist == set(), "documented, but no route answers it"
 
