@@ -106,6 +106,5 @@ def production(worlds: Mapping[str, str] = WORLDS, *, workers: int = 2) -> Itera
         keys = load(env, worlds)
         command = ("serve", "--port", "0", "--workers", str(workers))
         with running(env, Path(name), *command, ready=r"^Serving (http://\S+) ") as (address, pid):
-            yield Target(
-                f"`serve --workers {workers}` on {database.title} and {store.title}", address, keys, pid, Path(name) / LOG
-            )
+            title = f"`serve --workers {workers}` on {database.title} and {store.title}"
+            yield Target(title, address, keys, pid, Path(name) / LOG, env)
