@@ -9,15 +9,16 @@ from types import FrameType
 from typing import Any, Final
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from permsite.protocol import Protocol
+from permsite.workers import Supervisor
 
 APPLICATION: Final = "permsite.asgi:application"
 DEFAULT_PORT: Final = 8000
 TRIES: Final = 100
-# Seconds. uvicorn would wait for open connections for ever; a client that keeps one open must not keep the server.
-GRACE_S: Final = 3
+# Seconds for open requests at the end. uvicorn would wait for ever; a client that keeps one open must not keep the server, and
+# Docker kills ten seconds after it asked.
+GRACE_S: Final = 7
 
 
 class PortTakenError(RuntimeError):
@@ -103,9 +104,10 @@ class _Server(uvicorn.Server):
 
 
 def run(bound: socket.socket, *, workers: int = 1, ending: Ending | None = None, application: Any = APPLICATION) -> None:
-    """Serves until SIGINT or SIGTERM."""
+    """Serves until SIGINT or SIGTERM. Raises WorkersFailedError."""
     settings = config(application, workers=workers)
     if workers > 1:
-        Multiprocess(settings, sockets=[bound]).run()
+        if ending is None or not ending.was_asked:
+            Supervisor(settings, bound).run()
     else:
         _Server(settings, ending).run(sockets=[bound])

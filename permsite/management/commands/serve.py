@@ -16,6 +16,7 @@ from django.db.migrations.executor import MigrationExecutor
 from controlplane.loop.leader import beside
 from controlplane.loop.tasks import every_task
 from permsite import server
+from permsite.workers import WorkersFailedError
 
 
 class Command(BaseCommand):
@@ -51,8 +52,11 @@ class Command(BaseCommand):
             # which a signal's own default would cut short.
             ending = server.Ending()
             ending.listen()
-            with contextlib.suppress(KeyboardInterrupt), beside(every_task()):
-                server.run(bound, workers=workers, ending=ending)
+            try:
+                with contextlib.suppress(KeyboardInterrupt), beside(every_task()):
+                    server.run(bound, workers=workers, ending=ending)
+            except WorkersFailedError as error:
+                raise CommandError(str(error)) from None
 
     def _check_database(self) -> None:
         """A schema that is behind would fail request by request. A database that is away is no reason not to start."""
