@@ -13,25 +13,30 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
+from benchmarks.measure import against, faster, told_ns
 from benchmarks.peers import resilience as rivals
 from resilience.storage.redis import RedisStore
 
 ROUNDS = 15
 BURST = 200
 MANY = 100_000  # tokens at once: every decision is an admission, which writes
-BAR = "bar: 1.15x"
+MOST_OF_BARE = 1.15
+LEAST_FASTER = 100
 
 
 class Side:
-    """`prepare` makes what one call needs, outside the clock; `after` undoes it, outside the clock too."""
+    """`after` undoes a call, outside the clock. `is_local`: answered without Redis, so another bar holds."""
 
     def __init__(
         self,
         title: str,
         call: Callable[[], Any],
         after: Callable[[Any], object] | None = None,
+        *,
+        is_local: bool = False,
     ) -> None:
         self.title = title
+        self.is_local = is_local
         self.call = call
         self.after = after
         self.taken: list[float] = []
@@ -57,16 +62,17 @@ class Side:
         return statistics.median(self.taken)
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    """Starts a server of its own, measures, ends it."""
+def rows(folder: Path, with_peers: bool) -> list[dict[str, Any]]:
+    """Starts a server of its own, measures, ends it. What could be had of the rivals is in `folder` by now."""
     from permsite.launcher import Launcher  # noqa: PLC0415
 
-    missing = peers.install(folder)
+    if with_peers:
+        peers.on_path(folder)
     notes: list[str] = []
     with Launcher(notes.append) as launcher:
         server = launcher.redis()
         store = RedisStore(server.url)
-        sides, others = _ours(server.url, store), _rivals(server.url)
+        sides, others = _ours(server.url, store), _rivals(server.url) if with_peers else []
         for side in (*sides, *others):
             side.burst()
             side.taken.clear()
@@ -75,8 +81,6 @@ def rows(folder: Path) -> list[dict[str, str]]:
                 side.burst()
         found = _told(sides, others)
         store.close()
-    for line in missing:
-        found.append({"what": line, "figure": "not measured", "ratio": "could not be installed"})
     return found
 
 
@@ -105,11 +109,11 @@ def _ours(url: str, store: RedisStore) -> list[Side]:
         sides.append(Side(f"limiter {algorithm}", lambda limiter=limiter: limiter.acquire("user:7")))
     refusing = RateLimiter("bench.refusing", limit=1, period_s=86_400, store=store)
     refusing.acquire("user:7")
-    sides.append(Side("limiter, answered by the deny cache", lambda: refusing.acquire("user:7")))
+    sides.append(Side("limiter, answered by the deny cache", lambda: refusing.acquire("user:7"), is_local=True))
     leased = RateLimiter("bench.leased", limit=10_000_000, period_s=1, store=store, lease=Lease(eps=0.5, ttl_s=5.0))
     for _ in range(20_000):
         leased.acquire("user:7")
-    sides.append(Side("limiter, answered by a lease", lambda: leased.acquire("user:7")))
+    sides.append(Side("limiter, answered by a lease", lambda: leased.acquire("user:7"), is_local=True))
     breaker = CircuitBreaker("bench.breaker", store=store, flush_s=0, minimum_calls=1_000_000)
     sides.append(Side("breaker, every call asked (flush_s=0)", breaker.acquire, lambda permit: permit.ignore()))
     local = CircuitBreaker("bench.local", store=store)
@@ -132,16 +136,16 @@ def _rivals(url: str) -> list[Side]:
     return sides
 
 
-def _told(sides: list[Side], others: list[Side]) -> list[dict[str, str]]:
+def _told(sides: list[Side], others: list[Side]) -> list[dict[str, Any]]:
     bare, *ours = sides
-    found = [{"what": bare.title, "figure": f"{bare.ns / 1000:.1f} us", "ratio": "1"}]
+    found: list[dict[str, Any]] = [{"what": bare.title, "figure": told_ns(bare.ns), "ratio": "1", "value": bare.ns}]
     for side in ours:
-        if side.ns * 20 < bare.ns:
-            figure, ratio = f"{side.ns:.0f} ns", f"{bare.ns / side.ns:.0f}x faster than bare (bar 9: 100x)"
+        if side.is_local:
+            ratio, met = faster(side.ns, bare.ns, "bare", LEAST_FASTER)
         else:
-            figure, ratio = f"{side.ns / 1000:.1f} us", f"{side.ns / bare.ns:.2f}x bare ({BAR})"
-        found.append({"what": side.title, "figure": figure, "ratio": ratio})
-    found += [
-        {"what": side.title, "figure": f"{side.ns / 1000:.1f} us", "ratio": f"{side.ns / bare.ns:.2f}x bare"} for side in others
-    ]
+            ratio, met = against(side.ns, bare.ns, "bare", MOST_OF_BARE)
+        found.append({"what": side.title, "figure": told_ns(side.ns), "ratio": ratio, "met": met, "value": side.ns})
+    for side in others:
+        ratio, _ = against(side.ns, bare.ns, "bare")
+        found.append({"what": side.title, "figure": told_ns(side.ns), "ratio": ratio, "value": side.ns})
     return found

@@ -31,6 +31,7 @@ from benchmarks.bench import QUICK, Bench, Sizes  # noqa: E402 - the same
 from benchmarks.measure import Row  # noqa: E402 - the same
 from benchmarks.peers import npm  # noqa: E402 - the same
 from benchmarks.rows import ROWS  # noqa: E402 - the same
+from benchmarks.wire import load  # noqa: E402 - the same
 
 
 def main(argv: list[str]) -> int:
@@ -50,14 +51,7 @@ def main(argv: list[str]) -> int:
                     rows = ROWS[name](bench)
                 except Exception as error:  # noqa: BLE001 - one row must not take the others' figures with it
                     failed.append(name)
-                    rows = [
-                        Row(
-                            bar=name,
-                            what="FAILED",
-                            figure="",
-                            ratio="\n".join([f"{type(error).__name__}: {error}", *notes_of(error)]),
-                        )
-                    ]
+                    rows = [failure(name, error)]
                 show(name, rows, time.monotonic() - began)
                 result[name] = {"at": now(), "rows": [row.as_json() for row in rows]}
         finally:
@@ -66,7 +60,7 @@ def main(argv: list[str]) -> int:
         print(f"not measured: {line} could not be installed")
     if options.out or not options.quick:
         target = Path(options.out) if options.out else ROOT / "benchmarks" / "results" / f"{now()[:10]}.json"
-        write(target, servers.versions, result)
+        write(target, {**servers.versions, **versions_of_peers(options.peers)}, result, missing)
         print(f"written to {target}")
     return 1 if failed else 0
 
@@ -99,8 +93,10 @@ def head(servers: site.Site) -> str:
     )
 
 
-def notes_of(error: BaseException) -> list[str]:
-    return list(getattr(error, "__notes__", ()))
+def failure(name: str, error: BaseException) -> Row:
+    """With the last words of the servers that stood then."""
+    told = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
+    return Row(bar=name, what="FAILED", figure="", ratio="\n".join(told))
 
 
 def show(name: str, rows: list[Row], took_s: float) -> None:
@@ -111,7 +107,17 @@ def show(name: str, rows: list[Row], took_s: float) -> None:
         print(f"  {mark} {row.what:<{width}}  {row.figure:<14}  {row.ratio}", flush=True)
 
 
-def write(target: Path, versions: dict[str, str], result: dict[str, Any]) -> None:
+def versions_of_peers(with_peers: bool) -> dict[str, str]:
+    """Of what is measured over HTTP; the others tell their version in their rows."""
+    found = {"uvicorn": version("uvicorn")}
+    if load.program() is not None:
+        found["wrk"] = load.version().removeprefix("wrk ")
+    if with_peers:
+        found |= npm.versions(peers.FOLDER)
+    return found
+
+
+def write(target: Path, versions: dict[str, str], result: dict[str, Any], missing: list[str]) -> None:
     """Rows that this run did not measure keep their figures of an earlier run of the same day."""
     kept: dict[str, Any] = {}
     if target.exists():
@@ -124,6 +130,7 @@ def write(target: Path, versions: dict[str, str], result: dict[str, Any]) -> Non
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "versions": {**versions, "django": version("django"), "psycopg": version("psycopg"), "redis-py": version("redis")},
+        "not_installed": missing,
         "rows": {**kept, **result},
     }
     target.parent.mkdir(exist_ok=True)

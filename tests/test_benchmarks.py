@@ -75,7 +75,7 @@ def test_few_subjects_of_a_trace_ask_most() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_every_row_runs(servers: Servers, tmp_path: Path) -> None:
     """In databases of its own on the tests' PostgreSQL; where there is none, it starts one."""
     out = tmp_path / "result.json"

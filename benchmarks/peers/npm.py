@@ -21,15 +21,22 @@ def install(peers: Path) -> list[str]:
     home.mkdir(parents=True, exist_ok=True)
     program = shutil.which("npm")
     missing = []
-    for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines():
-        if line.startswith("#") or not line.strip():
-            continue
-        name, _, wanted = line.partition("==")
+    for name, wanted in _wanted():
         if version(peers, name) == wanted:
             continue
         if program is None or not _installed(program, home, f"{name}@{wanted}"):
-            missing.append(line)
+            missing.append(f"{name}=={wanted}")
     return missing
+
+
+def versions(peers: Path) -> dict[str, str]:
+    """Of all that are there."""
+    return {name: found for name, _ in _wanted() if (found := version(peers, name))}
+
+
+def _wanted() -> list[tuple[str, str]]:
+    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    return [(name, wanted) for name, _, wanted in (line.partition("==") for line in lines if line and not line.startswith("#"))]
 
 
 def _installed(program: str, home: Path, what: str) -> bool:

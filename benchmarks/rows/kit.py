@@ -10,5 +10,5 @@ from benchmarks.measure import Row
 def rows(bench: Bench) -> list[Row]:
     environment = bench.site.environment(f"sqlite:///{bench.site.folder}/kit.sqlite3")
     with Child("benchmarks.sides.kit:Kit", environment) as side:
-        found = side.call("rows", quick=bench.is_quick)
-    return [Row(bar="9", what=row["what"], figure=row["figure"], ratio=row["ratio"]) for row in found]
+        found = side.call("rows", quick=bench.is_quick, with_peers=bench.with_peers)
+    return [Row(bar="9", **row) for row in found]

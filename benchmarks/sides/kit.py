@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from benchmarks import peers, sides
 
 
@@ -9,9 +11,9 @@ class Kit:
     def __init__(self) -> None:
         sides.set_up()
 
-    def rows(self, quick: bool) -> list[dict[str, str]]:
+    def rows(self, quick: bool, with_peers: bool) -> list[dict[str, Any]]:
         from benchmarks import resilience  # noqa: PLC0415 - needs the settings
 
         if quick:
             resilience.ROUNDS, resilience.BURST = 1, 2
-        return resilience.rows(peers.FOLDER)
+        return resilience.rows(peers.FOLDER, with_peers)

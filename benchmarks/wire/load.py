@@ -57,7 +57,7 @@ def program() -> str | None:
 
 
 def version() -> str:
-    """`wrk 4.1.0`; it tells its version beside its usage, and exits with 1."""
+    """`wrk 4.1.0`. It tells its version beside its usage, and exits with 1."""
     told = subprocess.run([program() or "wrk", "-v"], capture_output=True, text=True, check=False).stdout
     found = re.search(r"(\d+(?:\.\d+)+)", told)
     return f"wrk {found[1]}" if found else "wrk"
