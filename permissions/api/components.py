@@ -153,7 +153,7 @@ def own() -> dict[str, Schema]:
         "permission": ref("Code"),
         "resource": {"anyOf": [ref("Ref"), {"type": "null"}], "description": "Without it: the realm itself."},
         "context": attributes,
-        "at": {**moment, "description": "Decide as of this instant, now or later."},
+        "at": {**moment, "description": "Decide as of this instant: of a past one, with the rows then in force."},
         "subject_properties": attributes,
         "resource_properties": {**attributes, "description": "`parent` names the parent of a resource the realm has never seen."},
         "action_properties": attributes,
