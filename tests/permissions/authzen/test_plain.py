@@ -83,13 +83,15 @@ PLAIN = """
 realm: default
 permissions: [{code: "post:read"}, {code: "post:edit"}, {code: "post:edit:own"}, {code: "post:purge", critical: true}]
 roles: [{name: editor, permissions: ["post:read", "post:edit", "post:edit:own"]}, {name: reader, permissions: ["post:read"]}]
-subjects: [{id: "user:alice"}, {id: "user:bob"}, {id: "user:carol"}, {id: "user:al:ice"}]
+subjects: [{id: "user:alice"}, {id: "user:bob"}, {id: "user:carol"}, {id: "user:al:ice"}, {id: "user:dora"}]
 resources: [{id: "blog:1"}, {id: "post:7", parent: "blog:1"}, {id: "post:8", parent: "blog:1", inherit: false}]
 bindings:
   - {subject: "user:alice", role: editor}
   - {subject: "user:bob", role: reader, scope: "blog:1"}
   - {subject: "user:carol", role: reader}
   - {subject: "user:al:ice", role: editor}
+  - {subject: "user:dora", role: reader}
+  - {subject: "user:dora", role: editor, scope: "blog:1"}
 """
 
 
@@ -202,6 +204,7 @@ def test_what_it_says_of_itself_is_counted_as_any_other_check(office):
     ("name", "ident", "kind", "resource"),
     [
         ("read", "bob", "post", "7"),  # held on a scope
+        ("edit", "dora", "post", "7"),  # held on a scope, and less at the realm
         ("purge", "alice", "post", "7"),  # a critical code
         ("read", "nobody", "post", "7"),  # a subject that no row names
         ("read", "alice", "post", "8"),  # a resource that keeps out
@@ -212,7 +215,7 @@ def test_what_it_says_of_itself_is_counted_as_any_other_check(office):
     ],
 )
 def test_what_is_more_than_plain_goes_the_long_way(office, name, ident, kind, resource):
-    for subject in ("alice", "bob"):
+    for subject in ("alice", "bob", "dora"):
         pdp.check(f"user:{subject}", "post:read", "post:7")
     assert both(EVALUATION, plainly(name, ident, kind, resource))[1] == 0
 
