@@ -185,6 +185,6 @@ def _given(request: Request) -> bytes:
 def _given_slowly(parts: list[Any]) -> bytes:
     """Takes whole numbers beyond 64 bits and halves of surrogates, too."""
     try:
-        return json.dumps(parts).encode()
+        return json.dumps(parts, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
         return LEFT_OUT

@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -22,6 +23,9 @@ PARTS: Final = ("context", "subject_properties", "resource_properties", "action_
 REDACTED: Final = "[redacted]"
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _encode: Final = msgspec.json.Encoder().encode
+_raw: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_NOTHING: Final = (b"{}", b"null")
+_PLAIN: Final = re.compile(r"[a-z0-9_.-]+").fullmatch
 
 
 @lru_cache(maxsize=4)
@@ -96,17 +100,35 @@ def _add_given(line: dict[str, Any], entry: Entry, options: Options) -> None:
     }
     redacted: list[str] = []
     left_out = []
-    for name, value in zip(PARTS, json.loads(entry.given), strict=True):
-        if not value:
+    names_nobody = _names_nobody(entry.given, options.redact)
+    # A value in which no name is to be redacted goes into the line as the bytes that it is: a fifth of the time.
+    values: list[Any] = _raw(entry.given) if names_nobody else json.loads(entry.given)
+    for name, value in zip(PARTS, values, strict=True):
+        if not value or (names_nobody and bytes(value) in _NOTHING):
             continue
         if name in hidden:
             left_out.append(name)
         else:
-            line[name] = _redacted(value, name, options.redact, redacted)
+            line[name] = value if names_nobody else _redacted(value, name, options.redact, redacted)
     if redacted:
         line["redacted"] = redacted
     if left_out:
         line["omitted"] = left_out
+
+
+@lru_cache(maxsize=4)
+def _as_bytes(names: frozenset[str]) -> tuple[bytes, ...] | None:
+    """None where one of them may be written in several ways in JSON."""
+    return tuple(name.encode() for name in names) if all(_PLAIN(name) for name in names) else None
+
+
+def _names_nobody(given: bytes, names: frozenset[str]) -> bool:
+    """Whether none of the names occurs at all, as far as that can be told without reading it."""
+    plain = _as_bytes(names)
+    if plain is None or b"\\u" in given:
+        return False
+    lower = given.lower()
+    return not any(name in lower for name in plain)
 
 
 def _redacted(value: Any, path: str, names: frozenset[str], found: list[str]) -> Any:

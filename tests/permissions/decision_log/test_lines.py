@@ -120,3 +120,21 @@ def test_one_that_makes_no_line_costs_no_other() -> None:
 @pytest.mark.parametrize("text", ["line\nfeed", "\u2028", '"quote"', "\x1f", "名"])
 def test_no_text_breaks_a_line(text: str) -> None:
     assert line(entry(subject=f"user:{text}"))["subject"] == f"user:{text}"
+
+
+@pytest.mark.parametrize("name", ["größe", 'quo"te', "back\\slash", "İ", "a\nb"])
+def test_a_name_of_any_spelling_is_redacted(name: str) -> None:
+    options = options_of({"sink": "file", "redact": (name,)})
+    for text in (json.dumps([{name: "s3cret"}, {}, {}, {}]), json.dumps([{name: "s3cret"}, {}, {}, {}], ensure_ascii=False)):
+        assert "s3cret" not in json.dumps(line(entry(given=text.encode()), options))
+
+
+def test_an_escaped_name_is_redacted_too() -> None:
+    assert "s3cret" not in json.dumps(line(entry(given=b'[{"\\u0070assword": "s3cret"},{},{},{}]')))
+
+
+def test_what_needs_no_redaction_is_the_same_either_way() -> None:
+    context = {"n": 1.5, "big": 2**70, "text": 'a "quoted" ☃ \\ \n', "list": [{"x": None}]}
+    plain = line(entry(given=given(context=context)), options_of({"sink": "file", "redact": ()}))
+    assert plain["context"] == context == line(entry(given=given(context=context)))["context"]
+    assert "subject_properties" not in plain
