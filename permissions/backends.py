@@ -47,7 +47,7 @@ FAULTS: Final = (pdp.Unavailable, pdp.InvalidRequestError, Refused)
 
 class PermissionBackend(ModelBackend):
     def has_perm(self, user_obj: Any, perm: Any, obj: Any = None) -> bool:
-        if not user_obj.is_active:
+        if not user_obj.is_active or user_obj.pk is None:
             return False
         asked = _asked(user_obj, perm, obj)
         if asked is None:
@@ -59,7 +59,7 @@ class PermissionBackend(ModelBackend):
         return _says_yes(decision) or (decision.reason not in STOPS and perm in self._django(user_obj, obj))
 
     async def ahas_perm(self, user_obj: Any, perm: Any, obj: Any = None) -> bool:
-        if not user_obj.is_active:
+        if not user_obj.is_active or user_obj.pk is None:
             return False
         asked = _asked(user_obj, perm, obj)
         if asked is None:

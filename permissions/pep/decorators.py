@@ -59,10 +59,28 @@ def open_view(why: str) -> Callable[[V], V]:
         raise TypeError("say why the view is open: @open_view('the login page')")
 
     def decorate(view: V) -> V:
-        setattr(view, OPEN, why)
-        return view
+        found: Any = view if isinstance(view, type) else _again(view)
+        setattr(found, OPEN, why)
+        return cast(V, found)
 
     return decorate
+
+
+def _again(view: Callable[..., Any]) -> Callable[..., Any]:
+    """The view by another name: the same function may stand at another route, about which nothing is said."""
+    if iscoroutinefunction(view):
+
+        @wraps(view)
+        async def arun(*args: Any, **kwargs: Any) -> Any:
+            return await view(*args, **kwargs)
+
+        return arun
+
+    @wraps(view)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return view(*args, **kwargs)
+
+    return run
 
 
 def _guarded(view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
