@@ -6,6 +6,7 @@ It stands before Django, since a Django view costs more than the whole decision.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -83,18 +84,13 @@ class Application:
                 body, more = await self._respond(scope, headers, receive, message)
         except Disconnected:
             return
-        except HttpError as error:
-            status, said, more = error.status, str(error), error.headers
-        except InvalidRequestError as error:
-            status, said = 400, str(error)
-        except Refused as error:
-            status, said = error.status, error.detail
-        except Unavailable as error:
-            retry_after = str(max(1, math.ceil(error.retry_after_s))).encode()
-            status, said, more = 503, str(error), ((b"retry-after", retry_after),)
-        except Exception:  # the outermost handler: the client gets an answer, the log the fault
-            log.exception("a fault while answering %s %s", scope["method"], scope["path"])
-            status, said = 500, "internal error"
+        except asyncio.CancelledError:
+            # The server ends, and has waited for this request as long as it does: no fault, and somebody else may answer.
+            again = ((b"retry-after", b"1"), *echo)
+            await http.answer(send, 503, http.error_body("the server is ending"), again)
+            raise
+        except Exception as error:  # noqa: BLE001 - the outermost handler: the client gets an answer, the log the fault
+            status, said, more = _refusal(error, scope)
         else:
             length = (b"content-length", b"%d" % len(body))
             await send({"type": "http.response.start", "status": 200, "headers": [http.JSON, length, *more, *echo]})
@@ -178,6 +174,20 @@ class Application:
             await self._explain(call, request) if messages.wants_reasons(request) else messages.answer_of(decision)
             for request, decision in zip(requests, decisions, strict=True)
         ]
+
+
+def _refusal(error: Exception, scope: Scope) -> tuple[int, str, Sequence[Header]]:
+    match error:
+        case HttpError():
+            return error.status, str(error), error.headers
+        case InvalidRequestError():
+            return 400, str(error), ()
+        case Refused():
+            return error.status, error.detail, ()
+        case Unavailable():
+            return 503, str(error), ((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()),)
+    log.error("a fault while answering %s %s", scope["method"], scope["path"], exc_info=error)
+    return 500, "internal error", ()
 
 
 def create_application(

@@ -108,8 +108,9 @@ def test_what_was_asked_before_the_end_is_answered(site, number):
 
 def test_a_client_that_never_finishes_does_not_keep_the_server(site):
     folder, key = site
-    with serving(folder, 2) as (serve, port), half_asked(port, key):
+    with serving(folder, 2) as (serve, port), half_asked(port, key) as client:
         serve.process.send_signal(signal.SIGTERM)
+        assert client.recv(65536).startswith(b"HTTP/1.1 503")
         serve.process.wait(timeout=server.GRACE_S + 30)
 
 
