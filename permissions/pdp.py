@@ -58,6 +58,7 @@ from permissions.warm import (
     met,
     plain,
     plain_one,
+    walked,
     warm,
     warm_many,
     watched,
@@ -273,6 +274,9 @@ def check(
                     return decision
         if decision is not None:
             return decision
+        request = question(subject, permission, resource)
+        decision = None if is_in_transaction() else walked(request, realm)
+        return decide_many([request], realm=realm)[0] if decision is None else decision
     return _ask(subject, permission, resource, realm, **options)
 
 

@@ -233,6 +233,11 @@ def warm(request: Request, realm: str, *, superuser: bool = False) -> Decision |
         decision = plain(request.subject, request.permission, request.resource, realm)
         if decision is not None:
             return decision
+    return walked(request, realm, superuser=superuser)
+
+
+def walked(request: Request, realm: str, *, superuser: bool = False) -> Decision | None:
+    """`warm` for what is no plain question."""
     state = None if SWITCH.on is not None else reader.warm(realm)
     if state is None:
         return None

@@ -135,7 +135,9 @@ class Walk:
         failures = Failure.NONE
         for spot in self.spots:
             if spot.place >= self.open_from:
-                failures |= self._allowed_at(spot, granting)
+                failed = self._allowed_at(spot, granting)
+                if failed is not Failure.NONE:  # flags of Python's enum: to join two takes longer than a look at a mask
+                    failures |= failed
         return self._concluded(granting, failures)
 
     def _denied_anywhere(self, denying: list[Claim]) -> Deny:
@@ -173,10 +175,12 @@ class Walk:
     def _concluded(self, granting: list[Claim], failures: Failure) -> Verdict:
         if granting:
             return Verdict(True, reasons.GRANTED, tuple(granting))
-        failures |= self._failures_apart()
-        for failure, reason in _FAILED_REASONS:
-            if failures & failure:
-                return Verdict(False, reason)
+        if self.subject.apart:
+            failures |= self._failures_apart()
+        if failures is not Failure.NONE:
+            for failure, reason in _FAILED_REASONS:
+                if failures & failure:
+                    return Verdict(False, reason)
         return Verdict(False, reasons.NO_GRANT)
 
     # What is held where
