@@ -47,7 +47,7 @@ READERS: Final = 4
 SEARCHERS: Final = 3
 HOUR_SQL: Final = {
     "postgresql": "at > now() - interval '1 hour'",
-    "sqlite": "at > strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 hour')",
+    "sqlite": "at > strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '-1 hour')",
 }
 
 _failed_ns = -(1 << 62)
