@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
+from benchmarks.wire import processes
 from benchmarks.workloads import trace, w1, w2
 from benchmarks.workloads.world import World
 from permissions.conditions import cel
@@ -17,6 +21,7 @@ from permissions.engine.compile import compile_table
 from permissions.engine.evaluate import evaluate
 from permissions.engine.scopes import build_subject
 from permissions.engine.types import BindingFact, Request, SubjectFacts
+from permsite import child
 from tests.servers import Servers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,3 +98,32 @@ def test_every_row_runs(servers: Servers, tmp_path: Path) -> None:
     rows = json.loads(out.read_text())["rows"]
     assert set(rows) == set(ROWS)
     assert all(row["what"] and row["figure"] for part in rows.values() for row in part["rows"])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_bench_that_is_told_to_end_leaves_nothing_behind() -> None:
+    """SIGTERM in the middle of a row over HTTP: servers, sides and load end, and its folder goes."""
+    with tempfile.TemporaryDirectory(prefix="ps-bench-") as folder:
+        os.chmod(folder, 0o755)  # under root PostgreSQL runs as another user, who has to get through
+        environment = {**os.environ, "TMPDIR": folder}
+        environment.pop("TEST_DATABASE_URL", None)
+        argv = [sys.executable, "benchmarks/run.py", "--quick", "--no-peers", "--only", "bar10"]
+        with subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as bench:
+            until = time.monotonic() + 120
+            found: list[int] = []
+            while not any(b"serve" in _command(pid) for pid in found):
+                assert bench.poll() is None, "it ended by itself"
+                assert time.monotonic() < until, "no server came up"
+                found = processes.tree(bench.pid)
+            bench.send_signal(signal.SIGTERM)
+            assert bench.wait(60) == 128 + signal.SIGTERM
+        assert not [pid for pid in found if child.is_alive(pid)]
+        assert os.listdir(folder) == []
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
