@@ -12,7 +12,16 @@ import tempfile
 # A shell set up for production is never hit; nor do its other settings bend a test.
 for _name in ("DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "ALLOWED_HOSTS", "ADMIN_THEME", "NUM_PROXIES", "STRICT_WRITES"):
     os.environ.pop(_name, None)
-for _name in ("SECRET_KEY_FILE", "SECRET_KEY_FALLBACKS", "AUDIT_KEY", "SUPERUSER_ON_WIRE", "SUBJECT_ATTRIBUTE", "DJANGO_REALM"):
+for _name in (
+    "ROW_HISTORY",
+    "DECISION_LOG_FILE",
+    "SECRET_KEY_FILE",
+    "SECRET_KEY_FALLBACKS",
+    "AUDIT_KEY",
+    "SUPERUSER_ON_WIRE",
+    "SUBJECT_ATTRIBUTE",
+    "DJANGO_REALM",
+):
     os.environ.pop(_name, None)
 os.environ["SECRET_KEY"] = "for-tests-only-" + "k" * 50
 # Nothing a test keeps may end up in the clone's own folder: a later `make run` would start with it.
