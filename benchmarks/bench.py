@@ -37,8 +37,8 @@ class Sizes:
     batch: int = 200
     batches: int = 400
     batch_clients: int = 8  # enough to keep a server busy; more would queue for seconds before a slow one
-    spicedb_checks: int = 2_000
-    spicedb_batches: int = 20
+    spicedb_agreed: int = 300  # each takes half a millisecond
+    spicedb_batches: int = 10
     crowd: int = 1_000
     crowd_s: float = 5.0
 
@@ -65,7 +65,7 @@ QUICK = Sizes(
     batch=20,
     batches=5,
     batch_clients=2,
-    spicedb_checks=20,
+    spicedb_agreed=20,
     spicedb_batches=2,
     crowd=50,
     crowd_s=1.0,

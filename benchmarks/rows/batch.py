@@ -43,7 +43,9 @@ def rows(bench: Bench) -> list[Row]:
             embedded, mixed = found.spicedb, drawn["mixed"][: sizes.spicedb_batches]
             some = [[batch.number, [asked.code for asked in batch.questions]] for batch in mixed]
             counted += standing.agree_embedded_batches(embedded, mixed, some)
-            sides["spicedb mixed"] = lambda: Figure(embedded.call("batch_ns", batches=some))
+            sides["spicedb mixed"] = lambda: Figure(embedded.call("batch_ns", batches=some, seconds=sizes.load_s)).over(
+                sizes.batch
+            )
             name = embedded.call("name")
         taken = standing.turns(sides, sizes.load_rounds)
         return [

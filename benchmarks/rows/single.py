@@ -41,9 +41,9 @@ def rows(bench: Bench) -> list[Row]:
             sides["cerbos"] = found.side(found.cerbos, "cerbos", lines, clients)
         name = ""
         if found.spicedb is not None:
-            embedded, count = found.spicedb, min(len(asked), bench.sizes.spicedb_checks)
-            counted += standing.agree_embedded(embedded, [answer for (answer,) in right])
-            sides["spicedb"] = lambda: Figure(embedded.call("round_ns", count=count))
+            embedded = found.spicedb
+            counted += standing.agree_embedded(embedded, [answer for (answer,) in right][: bench.sizes.spicedb_agreed])
+            sides["spicedb"] = lambda: Figure(embedded.call("single_ns", seconds=bench.sizes.load_s))
             name = embedded.call("name")
         taken = standing.turns(sides, bench.sizes.load_rounds)
         # What was measured still decides right after it.
