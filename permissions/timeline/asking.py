@@ -50,7 +50,9 @@ class Timeline:
         place = bisect_right(self._model_changes, revision)
         table = self._tables.get(place)
         if table is None:
-            table = compile_table(facts.model(), cel.language())
+            is_newest = place == len(self._model_changes)
+            # What has not changed since is compiled already, in a process that answers for the realm.
+            table = live.opened(self.head.name, None, 0).table if is_newest else compile_table(facts.model(), cel.language())
             if len(self._tables) >= 2:
                 self._tables.pop(next(iter(self._tables)))
             self._tables[place] = table
