@@ -212,13 +212,11 @@ def say(text: str) -> None:
 
 
 def complaints_of(log: Path | None) -> list[str]:
-    """What the server wrote of errors: its answers to those are faults already, and here is why."""
+    """What the server wrote of faults of its own: its answers to those are seen already, and here is why. What Django writes of
+    security is a refusal: a host that is not ours."""
     lines = log.read_text(errors="replace").splitlines() if log is not None else []
-    return [
-        f"the server: {line[:200]} … {line[-300:]}"
-        for line in lines
-        if '"level": "error"' in line or line.startswith("Traceback")
-    ]
+    own = [line for line in lines if '"level": "error"' in line and '"logger": "django.security.' not in line]
+    return [f"the server: {line[:200]} … {line[-300:]}" for line in own]
 
 
 @contextlib.contextmanager
