@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 from django.db import connection
+from django.db.models import F, Lookup
 
 from permissions.engine.gather import chain_of, closure_above
 from permissions.engine.increment import updated
@@ -46,6 +48,19 @@ T = TypeVar("T")
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 # SQLite takes 32,766 variables in a statement, PostgreSQL 65,535; larger lists are read in parts.
 PART: Final = 5_000
+
+
+class OneOf(Lookup):
+    """A column among many values, sent as one parameter: to put a thousand into Django's own `in` took nearly as long as to read
+    what it finds and to decide on it (measured)."""
+
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+        column, params = self.process_lhs(compiler, connection)
+        if connection.vendor == "postgresql":
+            return f"{column} = ANY(%s)", (*params, list(self.rhs))
+        return f"{column} IN (SELECT value FROM json_each(%s))", (*params, json.dumps(list(self.rhs)))  # noqa: S608 - our column
 
 
 def to_us(value: dt.datetime | None) -> int | None:
@@ -254,7 +269,7 @@ def _subject_rows(realm_id: int, refs: Collection[str]) -> dict[str, tuple[Any, 
     rows = {}
     for part in _parts(refs):
         for ref, *row in (
-            Subject.objects.filter(realm_id=realm_id, ref__in=part)
+            Subject.objects.filter(OneOf(F("ref"), part), realm_id=realm_id)
             .exclude(kind="everyone")
             .order_by()
             .values_list("ref", "pk", "kind", "active", "locked", "attributes", "user__is_active", "user__is_superuser")
@@ -272,7 +287,7 @@ def _edges_above(realm_id: int, ids: Collection[int]) -> list[MembershipFact]:
         following: set[int] = set()
         for part in _parts(frontier):
             for member, team, team_id, start, end in (
-                Membership.objects.filter(member_id__in=part, team__realm_id=realm_id)
+                Membership.objects.filter(OneOf(F("member_id"), part), team__realm_id=realm_id)
                 .order_by()
                 .values_list("member__ref", "team__ref", "team_id", "valid_from", "valid_until")
             ):
@@ -288,7 +303,9 @@ def _bindings_of(realm_id: int, holders: Collection[str]) -> dict[str, list[Bind
     found: dict[str, list[BindingFact]] = defaultdict(list)
     for part in _parts(holders):
         # The realm of the subject as well, which is the binding's: without it no index leads from a ref to its row.
-        for binding in _bindings(realm_id, RoleBinding.objects.filter(subject__realm_id=realm_id, subject__ref__in=part)):
+        for binding in _bindings(
+            realm_id, RoleBinding.objects.filter(OneOf(F("subject__ref"), part), subject__realm_id=realm_id)
+        ):
             found[binding.holder].append(binding)
     return found
 
@@ -298,7 +315,7 @@ def resource_facts(realm_id: int, refs: Collection[str]) -> dict[str, ResourceFa
     nodes: dict[int, tuple[str, bool, int | None]] = {}
     asked: dict[str, tuple[int, Any]] = {}
     for part in _parts(refs):
-        _read_nodes(nodes, asked, Resource.objects.filter(realm_id=realm_id, ref__in=part))
+        _read_nodes(nodes, asked, Resource.objects.filter(OneOf(F("ref"), part), realm_id=realm_id))
     while missing := {parent for _, _, parent in nodes.values() if parent is not None and parent not in nodes}:
         for ids in _parts(missing):
             _read_nodes(nodes, {}, Resource.objects.filter(realm_id=realm_id, pk__in=ids))

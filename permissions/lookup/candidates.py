@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import F, Q
 
 from permissions.engine.table import RoleTable
 from permissions.engine.types import REALM
 from permissions.lookup import giving
 from permissions.lookup.browsing import Part, sizes
 from permissions.models import Membership, Resource, Role, RoleBinding, Subject
-from permissions.selectors import PART
+from permissions.selectors import PART, OneOf
 
 # More holders, or nodes, than this are walked in order instead of listed. Of a million, these are half a hundredth: a walk finds
 # a page of a hundred among 20,000.
@@ -59,7 +59,7 @@ class Holders:
     bindings: Q
     teams: dict[int, bool] = field(default_factory=dict)
 
-    def rows(self, further: Q, most: int | None = None) -> list[int] | None:
+    def rows(self, further: Q | OneOf, most: int | None = None) -> list[int] | None:
         """Keys of holders, one for each row; None where there are more rows than `most`."""
         found = RoleBinding.objects.filter(self.bindings, further, realm_id=self.realm_id).order_by()
         rows: list[tuple[int, int | None, list[str]]] = list(
@@ -72,8 +72,8 @@ class Holders:
 
     def among(self, ids: Collection[int]) -> set[int]:
         """Those of the subjects that hold something, or are in a team that does, whatever the windows."""
-        found = set(self.rows(Q(subject_id__in=ids)) or ())
-        edges = list(Membership.objects.filter(member_id__in=ids).order_by().values_list("member_id", "team_id"))
+        found = set(self.rows(OneOf(F("subject_id"), ids)) or ())
+        edges = list(Membership.objects.filter(OneOf(F("member_id"), ids)).order_by().values_list("member_id", "team_id"))
         self._learn({team for _, team in edges})
         found.update(member for member, team in edges if self.teams[team])
         return found

@@ -89,9 +89,10 @@ def test_every_search_of_a_random_realm_finds_what_check_allows(first: int, way:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("first", range(100, 400, 20))
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("first", range(100, 130, 10))
 def test_every_search_of_very_many_random_realms_finds_what_check_allows(first: int, way: str) -> None:
-    play(range(first, first + 20), 25)
+    play(range(first, first + 10), 8)
 
 
 def test_lists_of_python_equal_check_as_well(way: str) -> None:
