@@ -168,13 +168,13 @@ def compare(people: dict[str, Any], rnd: random.Random, codes: Sequence[str] = C
 def test_every_row_in_random_worlds(part: int, most: int, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queryset, "MOST_LISTED", most)
     compared = allowed = 0
-    for seed in range(part * 5, part * 5 + 5):
+    for seed in range(part * 3, part * 3 + 3):
         rnd = random.Random(f"queryset {seed}")
         apply(World(rnd).bundle())
         rows, yes = compare(people, rnd)
         compared += rows
         allowed += yes
-    assert compared > 1_000
+    assert compared > 500
     assert 0.1 < allowed / compared < 0.9, "a world in which everything, or nothing, is allowed proves little"
 
 
