@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 from benchmarks.bench import Bench
 from benchmarks.measure import Row
-from benchmarks.peers import cerbos
+from benchmarks.peers import cerbos, spicedb
 from benchmarks.wire import asking, load, standing
 from benchmarks.wire.standing import Figure, Side, agree, ours_faster
 
@@ -40,10 +41,11 @@ def rows(bench: Bench) -> list[Row]:
                 )
         name = ""
         if found.spicedb is not None:
-            embedded, mixed = found.spicedb, drawn["mixed"][: sizes.spicedb_batches]
+            embedded, known = found.spicedb, replace(found.world, held=found.world.held[: spicedb.SUBJECTS])
+            mixed = asking.batches(known, sizes.spicedb_batches, sizes.batch)
             some = [[batch.number, [asked.code for asked in batch.questions]] for batch in mixed]
             counted += standing.agree_embedded_batches(embedded, mixed, some)
-            sides["spicedb mixed"] = lambda: Figure(embedded.call("batch_ns", batches=some, seconds=sizes.load_s)).over(
+            sides["spicedb mixed"] = lambda: Figure(*embedded.call("batch_ns", batches=some, seconds=sizes.load_s)).over(
                 sizes.batch
             )
             name = embedded.call("name")
@@ -71,6 +73,6 @@ def _told(taken: dict[str, Figure], embedded: str, size: int) -> list[Row]:
             ratio, faster = ours_faster(theirs, ours, 5)
             found.append(Row(bar="3", what=cerbos.named(), figure=theirs.rate, ratio=ratio, met=faster, value=theirs.a_second))
         if inside is not None:
-            title = f"{embedded}, in its own process, no HTTP"
+            title = f"{embedded}, {spicedb.CUT}"
             found.append(Row(bar="3", what=title, figure=inside.rate, ratio=ours_faster(inside, ours)[0], value=inside.a_second))
     return found

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from benchmarks.bench import Bench
 from benchmarks.measure import Row, told_ns
-from benchmarks.peers import cerbos
+from benchmarks.peers import cerbos, spicedb
 from benchmarks.wire import asking, load, serving, standing
 from benchmarks.wire.standing import Figure, Side, agree, ours_faster
 
@@ -42,8 +42,9 @@ def rows(bench: Bench) -> list[Row]:
         name = ""
         if found.spicedb is not None:
             embedded = found.spicedb
-            counted += standing.agree_embedded(embedded, [answer for (answer,) in right][: bench.sizes.spicedb_agreed])
-            sides["spicedb"] = lambda: Figure(embedded.call("single_ns", seconds=bench.sizes.load_s))
+            some = [question.allowed for question in asked if question.number < spicedb.SUBJECTS]
+            counted += standing.agree_embedded(embedded, some[: bench.sizes.spicedb_agreed])
+            sides["spicedb"] = lambda: Figure(*embedded.call("single_ns", seconds=bench.sizes.load_s))
             name = embedded.call("name")
         taken = standing.turns(sides, bench.sizes.load_rounds)
         # What was measured still decides right after it.
@@ -89,7 +90,7 @@ def _told(taken: dict[str, Figure], embedded: str) -> list[Row]:
     if "cerbos" in taken:
         found.append(_peer(f"{cerbos.named()}, the roles sent along", taken["cerbos"], ours, at_least=8))
     if "spicedb" in taken:
-        found.append(_peer(f"{embedded}, in its own process, no HTTP", taken["spicedb"], ours))
+        found.append(_peer(f"{embedded}, {spicedb.CUT}", taken["spicedb"], ours))
     return found
 
 
