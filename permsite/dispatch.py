@@ -6,8 +6,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from typing import Any, Final, Protocol
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -26,6 +26,18 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+Header = tuple[bytes, bytes]
+
+
+class Wire(Protocol):
+    """AuthZEN's application, which can also answer some questions outright."""
+
+    @property
+    def plain_paths(self) -> frozenset[str]: ...
+    def plainly(self, path: str, pairs: Sequence[Header], message: bytes) -> tuple[Sequence[Header], bytes] | None: ...
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
 STATIC: Final = "/static/"
 API: Final = "/api/"
 # Never behind a limit: whoever measures the health of a site under load must be answered, and whoever would end a maintenance or
@@ -36,10 +48,12 @@ UNLIMITED: Final = ("/api/v1/system/", "/api/v1/maintenance")
 class Site:
     """Dispatches by path. A path that AuthZEN does not name exactly (a trailing slash is another path) is Django's to refuse."""
 
-    def __init__(self, *, authzen: Application, authzen_paths: Iterable[str], static: Application, django: Application) -> None:
+    def __init__(self, *, authzen: Wire, authzen_paths: Iterable[str], static: Application, django: Application) -> None:
         self._wire = OptionalLimit(authzen, protection.WIRE, protection.plain_string)
         self._api = OptionalLimit(django, protection.API)
+        self._authzen = authzen
         self._exact = frozenset(authzen_paths)
+        self.plain_paths: Final = frozenset(path.encode() for path in authzen.plain_paths)
         self._static = static
         self._django = django
         self._gate = MaintenanceGate(self._dispatch, num_proxies=settings.NUM_PROXIES)
@@ -68,6 +82,12 @@ class Site:
             await self._api.app(scope, receive, send)
         else:
             await self._django(scope, receive, send)
+
+    def plainly(self, path: str, headers: Sequence[Header], body: bytes) -> tuple[Sequence[Header], bytes] | None:
+        """For `permsite/quick.py`: answers a plain question at one of `plain_paths`, while nothing stands in front of it."""
+        if SWITCH.on is not None or self._wire.is_set:
+            return None
+        return self._authzen.plainly(path, headers, body)
 
     def close(self) -> None:
         """Follows the configuration no more: for tests, which build many."""

@@ -59,6 +59,10 @@ class OptionalLimit:
         self.close = config.subscribe_applied(self._applied)
         self._applied(config.current())
 
+    @property
+    def is_set(self) -> bool:
+        return self.app is not self._bare
+
     def _applied(self, snapshot: Snapshot) -> None:
         if snapshot.section("limiters").get(self._rule, {}).get("limit") is None:
             self.app = self._bare

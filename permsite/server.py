@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import uvicorn
 
-from permsite.protocol import Protocol
+from permsite.quick import connection
 from permsite.workers import Supervisor
 
 APPLICATION: Final = "permsite.asgi:application"
@@ -57,7 +57,7 @@ def config(application: Any = APPLICATION, *, workers: int = 1) -> uvicorn.Confi
     return uvicorn.Config(
         application,
         workers=workers,
-        http=Protocol,
+        http=connection,  # type: ignore[arg-type]  # uvicorn only calls it
         log_config=None,  # Django's logging is set up already: JSON lines
         access_log=False,
         server_header=False,

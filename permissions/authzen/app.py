@@ -98,6 +98,30 @@ class Application:
             return
         await http.answer(send, status, http.error_body(said), (*more, *echo), with_body=scope["method"] != "HEAD")
 
+    @property
+    def plain_paths(self) -> frozenset[str]:
+        """Where `plainly` may have an answer."""
+        return frozenset(self._plain)
+
+    def plainly(self, path: str, pairs: Sequence[Header], message: bytes) -> tuple[Sequence[Header], bytes] | None:
+        """Further headers and the body of the answer to a POST, if that is a plain question of a caller in memory; None: call the
+        application. For a server that has the whole request and would answer it without a task."""
+        answer = self._plain.get(path)
+        headers = dict(pairs)
+        if (
+            answer is None
+            or len(headers) != len(pairs)
+            or headers.get(b"content-type") != http.JSON_TYPE
+            or b"x-permission-token" in headers
+            or len(message) > self._max_body
+        ):
+            return None
+        caller = self._callers.warm(headers.get(b"authorization", b"").decode("latin-1"))
+        body = None if caller is None else answer(message, caller.realm, self._pdp)
+        if body is None:
+            return None
+        return (http.echo_of(headers) if b"x-request-id" in headers else ()), body
+
     async def _respond(
         self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, message: bytes | None
     ) -> tuple[bytes, Sequence[Header]]:
