@@ -16,6 +16,8 @@ from permissions.engine.reasons import Unavailable
 # Rows that a page may look at, and seconds it may take: a page that has used them up comes back short, with a place to go on.
 PAGE_ROWS: Final = 100_000
 PAGE_S: Final = 2.0
+# Rows that a page looks at whatever the time, so that in a small realm no page is short, however busy the machine.
+LEAST_ROWS: Final = 1_000
 # Seconds that a whole list may take: less than its thread is given (`database.SEARCH_LIMIT_S`), so that it ends by itself.
 LIST_S: Final = 14.0
 # Candidates that are decided at once: enough for few statements, few enough for little memory.
@@ -32,25 +34,28 @@ class Part(NamedTuple):
 
 @dataclass(slots=True)
 class Budget:
-    """`is_whole`: a list that must not be cut; it raises where a page would come back short."""
+    """`least`: rows that are looked at whatever the time. `is_whole`: a list that must not be cut; it raises where a page would
+    come back short."""
 
     rows: int
     until_s: float
+    least: int = 0
     is_whole: bool = False
 
     def spend(self, rows: int) -> bool:
         """Whether it is used up. Raises Unavailable for a list that takes too long."""
         self.rows -= rows
+        self.least -= rows
         is_late = time.monotonic() >= self.until_s
         if self.is_whole:
             if is_late:
                 raise Unavailable("the list is too long to be made at once: ask for pages", retry_after_s=60.0)
             return False
-        return is_late or self.rows <= 0
+        return (is_late and self.least <= 0) or self.rows <= 0
 
 
-def for_page() -> Budget:
-    return Budget(PAGE_ROWS, time.monotonic() + PAGE_S)
+def for_page(least: int = LEAST_ROWS) -> Budget:
+    return Budget(PAGE_ROWS, time.monotonic() + PAGE_S, least)
 
 
 def for_list() -> Budget:

@@ -66,7 +66,9 @@ def search(
     """The same, a page: what comes behind `after`."""
 
     def page(pinned: Pinned) -> AccessPage:
-        results, following = _collected(_Search(pinned, request, wanted), after, limit, browsing.for_page())
+        # Each node is asked about every code that is held, which may be very many.
+        budget = browsing.for_page(least=0)
+        results, following = _collected(_Search(pinned, request, wanted), after, limit, budget)
         return AccessPage(results, following, pinned.head.rev)
 
     return reader.browse(realm, page, token=token, full=full, at_us=at_us)

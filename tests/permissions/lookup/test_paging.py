@@ -108,6 +108,13 @@ def test_a_page_that_has_looked_at_enough_comes_back_short_with_a_place_to_go_on
     assert (results, following) == ([], "003")
 
 
+def test_time_counts_only_once_a_page_has_looked_at_some() -> None:
+    late = time.monotonic()
+    results, following = browsing.collect(parts(3, 30), every_second, 100, Budget(100, late, least=7))
+    assert (results, following) == (["002", "004", "006", "008"], "009")
+    assert browsing.collect(parts(3, 7), every_second, 100, Budget(100, late, least=8)) == (["002", "004", "006"], None)
+
+
 def test_a_list_that_must_not_be_cut_is_refused_instead() -> None:
     with pytest.raises(Unavailable, match="pages"):
         browsing.collect(parts(3, 30), every_second, None, Budget(0, time.monotonic(), is_whole=True))
