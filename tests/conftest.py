@@ -103,7 +103,8 @@ def django_db_setup(django_db_setup: None) -> None:
         emptied = [table for table in tables if table not in {"django_content_type", "auth_permission"}]
         # Deleted rows stay in their pages, and a test may leave many.
         if connection.vendor == "postgresql" and not reset_sequences and most_bytes(connection) < 1_000_000:
-            emptied.sort(key="auth_user".__eq__)  # last: its triggers are always on, and would tell of each subject that is still there
+            # Users last: their triggers are always on, and would tell of each subject that is still there.
+            emptied.sort(key="auth_user".__eq__)
             deletes = "".join(f"DELETE FROM {connection.ops.quote_name(table)};" for table in emptied)
             return [f"SET session_replication_role = replica; {deletes} SET session_replication_role = origin"]
         return connection.ops.sql_flush(style, emptied, reset_sequences=reset_sequences, allow_cascade=allow_cascade)
