@@ -25,6 +25,9 @@ _SECRETS: Final = (
         rf"\1{HIDDEN}",
     ),
 )
+# What Django finds suspicious in a request, such as a Host that is not ours: an error with a whole trace in its eyes, by which any
+# scanner would fill the log.
+_OF_CLIENTS: Final = "django.security."
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
@@ -45,6 +48,9 @@ class SecretsFilter(logging.Filter):
     """Renders the message once, without secrets. A filter, because a formatter added elsewhere would print the original."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith(_OF_CLIENTS) and record.levelno > logging.WARNING:
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+            record.exc_info = record.exc_text = None
         record.msg = without_secrets(record.getMessage())
         record.args = None
         return True

@@ -94,3 +94,14 @@ def test_the_configuration_is_one_that_logging_takes():
         assert config.DictConfigurator(chosen).config["root"]["level"] == "INFO"
         assert chosen["handlers"]["stderr"]["filters"] == ["secrets"]
     assert sys.stderr is not None
+
+
+def test_what_a_client_got_wrong_is_one_line_of_warning_without_a_trace():
+    try:
+        raise ValueError("Invalid HTTP_HOST header")
+    except ValueError as error:
+        record = logging.LogRecord("django.security.DisallowedHost", logging.ERROR, "", 0, str(error), (), sys.exc_info())
+    assert ours.SecretsFilter().filter(record)
+    line = json.loads(ours.JSONFormatter().format(record))
+    assert line["level"] == "warning"
+    assert "exception" not in line
