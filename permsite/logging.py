@@ -25,7 +25,7 @@ _SECRETS: Final = (
         rf"\1{HIDDEN}",
     ),
 )
-# What Django finds suspicious in a request, such as a Host that is not ours: in its eyes an error with a whole trace, by which any
+# What Django finds suspicious in a request, such as a Host that is not ours: to it an error with a whole trace, by which any
 # scanner would fill the log.
 _OF_CLIENTS: Final = "django.security."
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
