@@ -13,9 +13,10 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -97,7 +98,7 @@ def test_what_was_asked_before_the_end_is_answered(site, number):
         for client in clients:
             client.sendall(BODY[30:])
         for client in clients:
-            answer = b"".join(iter(lambda client=client: client.recv(65536), b""))
+            answer = b"".join(iter(partial(client.recv, 65536), b""))
             assert answer.startswith(b"HTTP/1.1 200"), answer
             assert b"connection: close" in answer
             assert answer.endswith(b'{"decision":false}')
@@ -179,16 +180,16 @@ def test_a_stopped_worker_is_replaced(site, monkeypatch):
     monkeypatch.setattr(workers, "HUNG_S", 3.0)
     with supervised(quiet) as supervisor:
         first = ready(supervisor)
-        os.kill(first.process.pid, signal.SIGSTOP)
+        os.kill(first.process.pid or 0, signal.SIGSTOP)
         until(lambda: (held := supervisor._places[0].worker) is not None and held is not first and held.is_ready)
 
 
 def test_a_hangup_renews_each_worker(site):
     with supervised(quiet, number=2) as supervisor:
         until(lambda: all(place.worker is not None and place.worker.is_ready for place in supervisor._places))
-        before = {place.worker.process.pid for place in supervisor._places}
+        before = pids(supervisor)
         signal.raise_signal(signal.SIGHUP)
-        until(lambda: not before & {place.worker.process.pid for place in supervisor._places})
+        until(lambda: not before & pids(supervisor))
         until(lambda: not supervisor._leaving)
 
 
@@ -210,10 +211,10 @@ def test_a_worker_that_dies_young_again_and_again_is_started_less_and_less_often
 
     def start(self: workers.Supervisor) -> workers.Worker:
         starts.append(now.s)
-        return workers.Worker(Dead(), SimpleNamespace(value=now.s), now.s)
+        return workers.Worker(cast(Any, Dead()), SimpleNamespace(value=now.s), now.s)
 
     monkeypatch.setattr(workers.Supervisor, "_start", start)
-    monkeypatch.setattr(workers.time, "monotonic", lambda: now.s)
+    monkeypatch.setattr("permsite.workers.time.monotonic", lambda: now.s)
     with server.bind("127.0.0.1", 0, or_next=False) as bound:
         supervisor = workers.Supervisor(server.config(workers=1), bound)
         while now.s < 1400.0:
@@ -227,12 +228,16 @@ def test_a_worker_that_dies_young_again_and_again_is_started_less_and_less_often
     os.close(supervisor._wake)
 
 
+def pids(supervisor: workers.Supervisor) -> set[int | None]:
+    return {place.worker.process.pid for place in supervisor._places if place.worker is not None}
+
+
 @contextlib.contextmanager
 def supervised(application: Any, number: int = 1) -> Iterator[workers.Supervisor]:
     """Signals reach a supervisor in the main thread alone; here another thread tests, and this one is told the end."""
     with server.bind("127.0.0.1", 0, or_next=False) as bound:
         supervisor = workers.Supervisor(server.config(application, workers=number), bound)
-        supervisor._listening = contextlib.nullcontext  # type: ignore[method-assign]
+        supervisor._listening = contextlib.nullcontext  # type: ignore[method-assign, assignment]
         before = signal.signal(signal.SIGHUP, lambda sig, _: supervisor._asked.append(sig))
         thread = threading.Thread(target=supervisor.run, name="supervisor")
         thread.start()

@@ -32,9 +32,9 @@ def world(draw: random.Random, *, is_rich: bool) -> str:
         lines.append(f'  - {{id: "user:{name}"{", locked: true" if is_rich and draw.random() < 0.2 else ""}}}')
     lines.append("resources:")
     lines.append('  - {id: "box:1"}')
-    for number in RESOURCES[:2]:
+    for ident in RESOURCES[:2]:
         shut = ", inherit: false" if is_rich and draw.random() < 0.3 else ""
-        lines.append(f'  - {{id: "doc:{number}", parent: "box:1"{shut}}}')
+        lines.append(f'  - {{id: "doc:{ident}", parent: "box:1"{shut}}}')
     lines.append("bindings:")
     for name in SUBJECTS[:4]:
         scope = draw.choice(["", "", ', scope: "box:1"', ', scope: "doc:2"']) if is_rich else ""

@@ -25,6 +25,9 @@ WHO: dict[str, Any] = {"subject": {"type": "user"}, "action": READ, "resource": 
 WHAT: dict[str, Any] = {"subject": ALICE, "action": READ, "resource": {"type": "record"}}
 HOW: dict[str, Any] = {"subject": ALICE, "resource": RECORD}
 ALL = [(SUBJECT, WHO), (RESOURCE, WHAT), (ACTION, HOW)]
+NO_PAGES: list[Any] = [None, 5, [], "next"]
+NO_LIMITS: list[Any] = [-1, 1.5, 2.0, True, "5", None, []]
+NO_TEXTS: list[Any] = [5, None, {}, True]
 
 
 @pytest.fixture
@@ -88,9 +91,9 @@ def test_an_action_search_ignores_an_action(action, table):
         (ACTION, {"subject": ALICE}, "resource is missing"),
         (ACTION, {**HOW, "subject": {"type": "user"}}, "subject.id is missing"),
         (ACTION, {**HOW, "resource": {"type": "record"}}, "resource.id is missing"),
-        *[(path, {**body, "page": page}, "page must be an object") for path, body in ALL for page in (None, 5, [], "next")],
-        *[(SUBJECT, {**WHO, "page": {"limit": limit}}, "page.limit must") for limit in (-1, 1.5, 2.0, True, "5", None, [])],
-        *[(SUBJECT, {**WHO, "page": {"token": token}}, "page.token must be a string") for token in (5, None, {}, True)],
+        *[(path, {**body, "page": page}, "page must be an object") for path, body in ALL for page in NO_PAGES],
+        *[(SUBJECT, {**WHO, "page": {"limit": limit}}, "page.limit must") for limit in NO_LIMITS],
+        *[(SUBJECT, {**WHO, "page": {"token": token}}, "page.token must be a string") for token in NO_TEXTS],
         *[(SUBJECT, {**WHO, "page": {"token": token}}, "page.token is not one") for token in ("", "x", "n1.a.b", "é", "\x00")],
     ],
 )
@@ -152,7 +155,8 @@ def test_a_list_that_is_cut_is_never_without_a_token(table):
 def test_pages_are_turned_to_the_end_without_naming_the_limit_again(table):
     app, results, token = application(table), [], None
     for _ in range(3):
-        page = turn(app, WHO, **({"limit": 1} if token is None else {"token": token})).json
+        again: dict[str, Any] = {"limit": 1} if token is None else {"token": token}
+        page = turn(app, WHO, **again).json
         results += page["results"]
         token = page["page"]["next_token"]
     assert [item["id"] for item in results] == ["a", "b:c", "d"]
@@ -219,7 +223,7 @@ class TestReally:
         return str(capsys.readouterr().out.strip())
 
     def ask(self, key: str, path: str, body: dict[str, Any], *headers: tuple[str, str]) -> Answer:
-        app = create_application(pdp, keys, PUBLIC_URL)  # type: ignore[arg-type]
+        app = create_application(pdp, keys, PUBLIC_URL)
         pairs = [("Authorization", f"Bearer {key}"), ("Content-Type", "application/json"), *headers]
         return asyncio.run(call(app, "POST", path, pairs, [json.dumps(body).encode()]))
 

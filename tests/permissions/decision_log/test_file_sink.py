@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from permissions.decision_log import sinks
 from permissions.decision_log.sinks import FileSink
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -79,7 +78,7 @@ def test_a_disk_that_fills_up_in_mid_line_leaves_whole_lines(tmp_path: Path, mon
         return real(fd, bytes(data[: room.pop()]))
 
     with monkeypatch.context() as patched:
-        patched.setattr(sinks.os, "write", full)
+        patched.setattr("permissions.decision_log.sinks.os.write", full)
         with pytest.raises(OSError, match="No space"):
             sink.write(lines(2, 3))
     assert path.read_bytes() == lines(1)[0]
@@ -100,7 +99,7 @@ def test_without_the_lock_the_next_line_begins_anew(tmp_path: Path, monkeypatch:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return real(fd, bytes(data[: room.pop()]))
 
-        patched.setattr(sinks.os, "write", full)
+        patched.setattr("permissions.decision_log.sinks.os.write", full)
         with pytest.raises(OSError, match="No space"):
             sink.write(lines(2))
     sink.write(lines(2))

@@ -18,7 +18,7 @@ PLAIN = options_of({"sink": "file"})
 
 
 def entry(**more: Any) -> Entry:
-    given = {
+    given: dict[str, Any] = {
         "realm": "default",
         "epoch": "e" * 32,
         "subject": "user:ann",

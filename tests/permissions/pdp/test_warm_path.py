@@ -94,4 +94,4 @@ def test_what_is_no_text_is_refused_on_every_place(odd: object) -> None:
 
 def test_an_option_that_does_not_exist_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="colour"):
-        pdp.check("user:alice", "post:read", colour="red")
+        pdp.check("user:alice", "post:read", colour="red")  # type: ignore[call-arg]

@@ -47,7 +47,7 @@ WAYS: dict[str, Callable[[], object]] = {
     "warm_many": lambda: pdp.warm_many([REQUEST], "default") or pdp.decide_many([REQUEST]),
     "explain": lambda: pdp.explain(*ALICE),
     "a batch of the wire": lambda: (
-        pdp.plain_batch(*([text] for text in ALICE), "default", (False, True)) or pdp.decide_many([REQUEST])
+        pdp.plain_batch([ALICE[0]], [ALICE[1]], [ALICE[2]], "default", (False, True)) or pdp.decide_many([REQUEST])
     ),
     "one of the wire": lambda: pdp.plain_one(*ALICE, "default") or pdp.decide(REQUEST),
 }
