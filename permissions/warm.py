@@ -107,8 +107,13 @@ def met(subject: str, permission: str, resource: str | None, realm: str) -> Deci
         return None
     mask = plain_mask(state, held)
     if mask is None:
-        return None
-    if not held.scopes:
+        if held.quick is None:
+            return None
+        masks = state.table.masks(held.quick)
+        if masks.special[place[0]] & place[1]:
+            return None
+        mask = masks.allow  # of this code, no more: another one of the set takes a walk
+    elif not held.scopes:
         state.keep_fast(subject, mask)
     me = HERE.me
     if is_in_transaction():
@@ -173,7 +178,12 @@ def opened(state: State, resource: str) -> bool:
 
 
 def plain_mask(state: State, held: SubjectSnapshot) -> bytes | None:
-    return None if held.quick is None else state.plain.get(held.quick) or state.plain_mask(held.quick)
+    """What the subject's roles at the realm allow, where that alone decides on every code."""
+    roles = held.quick
+    if roles is None:
+        return None
+    mask = state.plain.get(roles)
+    return (state.plain_mask(roles) if mask is None else mask) or None
 
 
 def mask_of(state: State, subject: str) -> bytes | None:

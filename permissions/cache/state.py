@@ -134,15 +134,14 @@ class State:
             self.open = {}
         self.open[resource] = int(is_unknown)
 
-    def plain_mask(self, roles: RoleSet) -> bytes | None:
-        """What the role set allows, where that alone decides on every code; kept in `plain`, where the warm path finds it."""
+    def plain_mask(self, roles: RoleSet) -> bytes:
+        """What the role set allows, where that alone decides on every code, else nothing; kept in `plain`, where the warm path
+        finds it."""
         masks = self.table.masks(roles)
-        if any(masks.special):
-            return None
         if len(self.plain) >= MAX_PLAIN:
             self.plain.clear()
-        self.plain[roles] = masks.allow
-        return masks.allow
+        mask = self.plain[roles] = b"" if any(masks.special) else masks.allow
+        return mask
 
 
 def _quick(table: RoleTable, like: State | None) -> Mapping[str, tuple[int, int]]:

@@ -95,3 +95,21 @@ def test_what_is_no_text_is_refused_on_every_place(odd: object) -> None:
 def test_an_option_that_does_not_exist_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="colour"):
         pdp.check("user:alice", "post:read", colour="red")  # type: ignore[call-arg]
+
+
+def test_of_a_role_with_a_condition_the_other_codes_need_no_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    apply(
+        """
+        roles:
+          - {name: mixed, permissions: ["post:read", {code: "post:edit", condition: "context.mfa == true"}], deny: ["post:lock"]}
+        subjects: [{id: "user:dora"}]
+        bindings: [{subject: "user:dora", role: mixed}]
+        """
+    )
+    assert "user:dora" not in met("user:dora")
+    monkeypatch.setattr("permissions.warm._from_memory", lambda *_: pytest.fail("a walk"))
+    assert pdp.check("user:dora", "post:read")
+    monkeypatch.undo()
+    assert not pdp.check("user:dora", "post:edit")
+    assert pdp.check("user:dora", "post:edit", context={"mfa": True})
+    assert pdp.check("user:dora", "post:lock").reason == "explicit_deny"
