@@ -11,4 +11,4 @@ from controlplane.loop.rollups import RollUps
 
 def every_task() -> list[Task]:
     """Fresh ones: a task keeps its place in a sweep, and belongs to one candidate."""
-    return [Expiry(), RollUps(), Pruning(), Forgetting()]
+    return [Expiry(), RollUps(), Forgetting(), Pruning()]

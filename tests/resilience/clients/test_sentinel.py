@@ -146,7 +146,7 @@ def test_everyone_finds_the_master_and_after_its_death_the_new_one(watched):
     heard.wait()
     until(lambda: said(other))
     assert heard.next() == b"after"
-    assert asyncio.run(use()) == replica and check_connection(url).ok
+    assert asyncio.run(use()) == replica and until(lambda: check_connection(url).ok)
     client.close()
     bus.close()
     other.close()
