@@ -67,8 +67,10 @@ class AskingCommand(BaseCommand):
         self.stderr.write(message)
         sys.exit(FAILED)
 
-    def print_pages(self, ask: Callable[[Any, int], Any], line_of: Callable[[Any], str], after: Any, limit: int) -> None:
-        """Page by page, so that no list is held: whole, or cut at `limit` with the line to go on after on stderr."""
+    def print_pages(self, ask: Callable[[Any, int], Any], line_of: Callable[[Any], str], after: Any, limit: int) -> bool:
+        """Page by page, so that no list is held: whole, or cut at `limit` with the line to go on after on stderr. Whether there
+        was anything to print."""
+        is_empty = True
         if limit < 0:
             self.fail("--limit must not be negative")
         left = limit or None
@@ -76,12 +78,13 @@ class AskingCommand(BaseCommand):
             page = self.answered(lambda: ask(after, 0 if left is None else left))  # noqa: B023 - called at once
             for found in page.results:
                 self.stdout.write(line_of(found))
+                is_empty = False
             after = page.next_after
             if after is None:
-                return
+                return not is_empty
             if left is not None:
                 left -= len(page.results)
                 if left <= 0:
                     # A cut list never looks complete.
                     self.stderr.write(f"more: --after {line_of(page.results[-1])!r}")
-                    return
+                    return not is_empty

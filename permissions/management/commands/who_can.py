@@ -7,7 +7,9 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from permissions import pdp
+from permissions.engine.platform import PREFIX
 from permissions.management.asking import AskingCommand
+from permissions.models import Permission
 
 
 class Command(AskingCommand):
@@ -36,4 +38,8 @@ class Command(AskingCommand):
                 full=True,
             )
 
-        self.print_pages(page, str, options["after"] or None, options["limit"])
+        if not self.print_pages(page, str, options["after"] or None, options["limit"]):
+            known = Permission.objects.filter(realm__name=options["realm"], code=permission)
+            if not permission.startswith(PREFIX) and not known.exists():
+                # An empty list of a code that was mistyped looks like one of a code that nobody holds.
+                self.stderr.write(f"there is no permission {permission!r} in realm {options['realm']!r}")

@@ -71,6 +71,8 @@ def test_lists_are_whole_or_say_where_to_go_on() -> None:
     assert run("who_can", "post:read", "post:7", "--limit", "2") == (0, "user:alice\nuser:bob\n", "")
     assert run("who_can", "post:read", "post:7", "--after", "user:alicf") == (0, "user:bob\n", "")
     assert run("who_can", "post:read", "--after", "gone")[0] == 2
+    assert run("who_can", "post:raed") == (0, "", "there is no permission 'post:raed' in realm 'default'\n")
+    assert run("who_can", "permsite.realm:escalate") == (0, "", "")
     assert run("who_can", "post:read", "--limit", "-1") == (2, "", "--limit must not be negative\n")
 
 
