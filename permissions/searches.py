@@ -5,6 +5,8 @@ A result is in a list exactly if `check` of the same question with that entity p
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import datetime as dt
 import os
 import time
@@ -14,7 +16,6 @@ from functools import wraps
 from threading import BoundedSemaphore
 from typing import Any, Final, ParamSpec, TypeVar
 
-from asgiref.sync import sync_to_async
 from django.db import connection
 
 from permissions import asking
@@ -280,9 +281,12 @@ def on_own_thread(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R
                 # Of a thread that lives on: a connection kept here would be one of the pool's ten. A file is dear to open again.
                 if connection.vendor != "sqlite":
                     connection.close()
-                room.release()
 
-        return await sync_to_async(run, thread_sensitive=False, executor=_threads)()
+        context = contextvars.copy_context()
+        task = _threads.submit(context.run, run)
+        # However it ends: a caller that leaves may cancel it before a thread has taken it up, and then nothing of it runs.
+        task.add_done_callback(lambda _: room.release())
+        return await asyncio.wrap_future(task)
 
     return twin
 

@@ -239,7 +239,11 @@ def warm(request: Request, realm: str, *, superuser: bool = False) -> Decision |
 
     Never blocks. Compare with `is None`: a denial is falsy too.
     """
-    if not superuser and not needs_rows(request):
+    # The log is told all that the caller brought, which a plain answer does not look at.
+    is_told = WATCH.is_on and any(
+        (request.context, request.subject_properties, request.resource_properties, request.action_properties)
+    )
+    if not superuser and not is_told and not needs_rows(request):
         decision = plain(request.subject, request.permission, request.resource, realm)
         if decision is not None:
             return decision

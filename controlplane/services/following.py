@@ -46,8 +46,10 @@ def make_follower(**options: Any) -> Follower:
 def announce(snapshot: Snapshot) -> bool:
     """After a commit: into the projection, to all processes, and here at once. False: the others find it in the rows."""
     config.offer(snapshot, config_sources.RowsSource.name)
+    store = default_store()
     try:
-        return config_sources.RedisSource(default_store(), keys()).put(snapshot)
+        is_told = config_sources.RedisSource(store, keys()).put(snapshot)
+        return is_told and store.name != "memory"  # which no other process reads
     except StorageError as error:
         log.warning("version %s of the configuration could not be announced: %s", snapshot.version, error)
         return False

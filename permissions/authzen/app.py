@@ -190,13 +190,16 @@ class Application:
 
     async def _decide_all(self, call: Call, requests: Sequence[Request]) -> list[Json]:
         realm, token = call.caller.realm, call.token
-        decisions = None if token is not None else self._pdp.warm_many(requests, realm, superuser=self._superuser)
+        # What is to be explained is decided where it is told, once.
+        others = [request for request in requests if not messages.wants_reasons(request)]
+        decisions = None if token is not None else self._pdp.warm_many(others, realm, superuser=self._superuser)
         if decisions is None:
-            decisions = await self._pdp.adecide_many(requests, realm=realm, token=token, superuser=self._superuser)
+            decisions = await self._pdp.adecide_many(others, realm=realm, token=token, superuser=self._superuser)
         call.revisions.extend(decision.revision for decision in decisions)
+        following = iter(decisions)
         return [
-            await self._explain(call, request) if messages.wants_reasons(request) else messages.answer_of(decision)
-            for request, decision in zip(requests, decisions, strict=True)
+            await self._explain(call, request) if messages.wants_reasons(request) else messages.answer_of(next(following))
+            for request in requests
         ]
 
 

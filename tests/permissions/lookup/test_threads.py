@@ -6,6 +6,7 @@ Where a server answers: a file is searched on the caller's own thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -98,3 +99,22 @@ def test_a_search_that_is_given_up_frees_its_thread(monkeypatch: pytest.MonkeyPa
                 live.browse("default", None, None, asleep)
     # All of them slept; had the server gone on, nobody would have answered this for two minutes.
     assert pdp.who_can("post:read", "post:7") == ["user:alice", "user:bob"]
+
+
+def test_a_search_that_is_given_up_leaves_its_place_however_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    apply(OFFICE)
+    room = threading.BoundedSemaphore(2)
+    monkeypatch.setattr(searches, "_room", room)
+
+    async def hasty() -> None:
+        for turn in range(60):
+            with contextlib.suppress(asyncio.TimeoutError, pdp.Unavailable):
+                await asyncio.wait_for(pdp.awho_can("post:read", "post:7"), turn % 4 / 1000)
+        for _ in range(2_000):  # what was begun may still be on its way
+            if room._value == 2:
+                return
+            await asyncio.sleep(0.005)
+
+    asyncio.run(hasty())
+    assert room._value == 2
+    assert asyncio.run(pdp.awho_can("post:read", "post:7")) == ["user:alice", "user:bob"]

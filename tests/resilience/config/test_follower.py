@@ -182,6 +182,17 @@ def test_without_redis_the_rows_are_asked_every_five_seconds(world: World) -> No
     assert world.limit == 2
 
 
+def test_a_store_of_this_process_alone_keeps_nobody_from_the_rows(world: World) -> None:
+    """Where there is no Redis at all, the projection is our own memory: it agrees with us, whatever others have written."""
+    follower = Follower(projection=RedisSource(world.store, KEYS), truth=world.rows, live=world.live, clock=world.clock)
+    world.rows.put(snapshot(1, limit=1))
+    follower.poll()
+    world.rows.put(snapshot(2, limit=2))
+    world.clock.advance(1)
+    follower.poll()
+    assert world.limit == 2
+
+
 def test_an_empty_redis_is_written_again_at_the_next_poll(world: World) -> None:
     world.rows.put(snapshot(4, limit=4))
     world.follower.begin()
