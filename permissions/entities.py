@@ -8,6 +8,8 @@ from uuid import UUID
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import DatabaseError
 from django.db.models.signals import post_init, post_save
 
 from permissions import conf
@@ -34,8 +36,19 @@ def subject_of(user: object) -> str | None:
     attribute = conf.subject_attribute()
     # A form that was refused leaves what was typed in the instance: without the name as loaded, whoever edits their own account
     # would be asked about as anybody they type, until the page is rendered.
-    name = vars(user).get(_LOADED) or getattr(user, attribute, None)
+    name, loaded = getattr(user, attribute, None), vars(user).get(_LOADED)
+    if loaded and name != loaded:
+        name = _stored_name(user, attribute)  # typed, or fetched anew: only the row can tell
     return None if name is None or not is_legal(f"user:{name}") else f"user:{name}"
+
+
+def _stored_name(user: Any, attribute: str) -> str | None:
+    """None where there is no such row any more, or it cannot be read here (on an event loop)."""
+    try:
+        found = type(user)._base_manager.filter(pk=user.pk).values_list(attribute, flat=True).first()
+    except (SynchronousOnlyOperation, DatabaseError):
+        return None
+    return None if found is None else str(found)
 
 
 def realm_of(user: object, realm: str | None) -> str | None:
@@ -51,12 +64,17 @@ def watch_users() -> None:
     for model in apps.get_models():
         if issubclass(model, user):
             post_init.connect(_remember, sender=model, dispatch_uid=f"permissions.entities.{model._meta.label}")
-            post_save.connect(_remember, sender=model, dispatch_uid=f"permissions.entities.{model._meta.label}")
+            post_save.connect(_remember_new, sender=model, dispatch_uid=f"permissions.entities.{model._meta.label}")
 
 
 def _remember(instance: Any, **_given: object) -> None:
     # By __dict__: a deferred field must not be fetched for this.
     vars(instance)[_LOADED] = vars(instance).get(conf.subject_attribute())
+
+
+def _remember_new(instance: Any, created: bool = False, **_given: object) -> None:
+    if created:
+        _remember(instance)
 
 
 def code_of(perm: str) -> str:

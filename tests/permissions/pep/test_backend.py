@@ -347,6 +347,24 @@ def test_a_name_that_was_typed_into_a_form_is_nobodys(alice: Any) -> None:
     assert not User(username="alice").has_perm("post:view"), "an account that is no row is nobody"
 
 
+def test_a_typed_name_does_not_become_the_users_by_saving_something_else(alice: Any) -> None:
+    mallory = User.objects.create_user("mallory")
+    mallory.username = "alice"
+    mallory.save(update_fields=["last_login"])
+    assert not mallory.has_perm("post:view")
+
+
+def test_after_a_rename_elsewhere_the_row_says_who_it_is(alice: Any) -> None:
+    mallory = User.objects.create_user("mallory")
+    apply('bindings: [{subject: "user:mallory", allow: ["post:view"]}]')
+    User.objects.filter(pk=mallory.pk).update(username="mallory3")
+    apply(
+        'subjects: [{id: "user:mallory", locked: true}, {id: "user:mallory3"}]\nbindings: [{subject: "user:mallory3", allow: ["post:view"]}]'
+    )
+    mallory.refresh_from_db()
+    assert mallory.has_perm("post:view")
+
+
 def test_a_name_that_is_deferred_is_still_the_users_own(alice: Any) -> None:
     assert User.objects.defer("username").get(pk=alice.pk).has_perm("post:view")
 
