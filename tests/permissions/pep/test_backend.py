@@ -359,7 +359,8 @@ def test_after_a_rename_elsewhere_the_row_says_who_it_is(alice: Any) -> None:
     apply('bindings: [{subject: "user:mallory", allow: ["post:view"]}]')
     User.objects.filter(pk=mallory.pk).update(username="mallory3")
     apply(
-        'subjects: [{id: "user:mallory", locked: true}, {id: "user:mallory3"}]\nbindings: [{subject: "user:mallory3", allow: ["post:view"]}]'
+        'subjects: [{id: "user:mallory", locked: true}, {id: "user:mallory3"}]\n'
+        'bindings: [{subject: "user:mallory3", allow: ["post:view"]}]'
     )
     mallory.refresh_from_db()
     assert mallory.has_perm("post:view")
