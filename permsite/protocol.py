@@ -1,22 +1,60 @@
-"""HTTP/1.1 as uvicorn speaks it, save that a request which offers another protocol keeps its body.
+"""HTTP/1.1 as uvicorn speaks it, save that an offer of another protocol keeps its body, and that an end loses no request.
 
 Java's clients offer `Upgrade: h2c` on a plain connection. A server may ignore the offer (RFC 9110, 7.8), and uvicorn does, but
 its parser stops at such a head, so that the application sees an empty body and the client a refusal (uvicorn, issue 2722).
+
+At the end of a server uvicorn closes every connection without an open request at once. A client that asks back to back has its
+next one on the way by then, and would be reset. Here such a connection is *ending*: the next request is answered, told
+`connection: close`; only one on which nothing comes any more is closed untold.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+# Seconds without a byte after which an ending connection is closed, chosen: longer than a request is on its way, and short
+# beside what the server gives its open requests.
+QUIET_S: Final = 0.3
+# For one more turn of reading, see `timeout_keep_alive_handler`.
+_TURN_S: Final = 0.05
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class Protocol(HttpToolsProtocol):
     """One connection. What it adds is paid for by connections that offer another protocol: a call more for each header of every
     request would take a thirtieth of what HTTP takes."""
+
+    def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._is_ending = False
+        # The request whose answer will say `connection: close`, for no other reason than the end.
+        self._last: RequestResponseCycle | None = None
+
+    def shutdown(self) -> None:
+        self._is_ending = True
+        # uvicorn waits as long after each answer; one that has begun can no longer tell its client of the end.
+        self.timeout_keep_alive = QUIET_S  # type: ignore[assignment]  # whole seconds by uvicorn's options, any for the loop
+        self._end()
+
+    def _end(self) -> None:
+        """After each read too: the newest request is the last, and those before it are answered on an open connection."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:  # type: ignore[redundant-expr]  # None at first
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        elif cycle.keep_alive and not cycle.response_started:
+            if self._last is not None and not self._last.response_started:
+                self._last.keep_alive = True
+            self._last = cycle
+            cycle.keep_alive = False
+
+    def timeout_keep_alive_handler(self) -> None:
+        # A loop that was held up finds its timers due before it reads what has come meanwhile: let it read first.
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(_TURN_S, super().timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -29,6 +67,8 @@ class Protocol(HttpToolsProtocol):
                 self._read_on(data[offer.args[0] :])
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
+        if self._is_ending:
+            self._end()
 
     def _read_on(self, rest: bytes) -> None:
         """The stopped parser has called the request complete; nobody has seen that yet, since its task starts after this call."""

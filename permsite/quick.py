@@ -34,6 +34,11 @@ class Quick(Protocol):
         self._is_held = False
         self._held = b""
 
+    def shutdown(self) -> None:
+        # No path is plain any more: the application's answers are the same, and tell that they are the last.
+        self._paths = frozenset()
+        super().shutdown()
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._is_held:

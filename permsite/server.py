@@ -11,7 +11,7 @@ from typing import Any, Final
 import uvicorn
 
 from permsite.quick import connection
-from permsite.workers import Supervisor
+from permsite.workers import BACKLOG, Server, Supervisor
 
 APPLICATION: Final = "permsite.asgi:application"
 DEFAULT_PORT: Final = 8000
@@ -36,7 +36,7 @@ def bind(host: str, port: int, *, or_next: bool) -> socket.socket:
         try:
             bound.bind((host, number))
             # Two sockets with SO_REUSEADDR may both bind; only one of them may listen. uvicorn listens too late to find out.
-            bound.listen(2048)
+            bound.listen(BACKLOG)
         except OSError as error:
             bound.close()
             if error.errno not in {errno.EADDRINUSE, errno.EACCES} or (error.errno == errno.EACCES and not or_next):
@@ -91,7 +91,7 @@ class Ending:
         raise KeyboardInterrupt
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     def __init__(self, settings: uvicorn.Config, ending: Ending | None) -> None:
         super().__init__(settings)
         self._ending = ending

@@ -6,6 +6,7 @@ stop may take as long; and it starts a worker that dies at its start again at on
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -35,6 +36,8 @@ MOST_FAILURES: Final = 3
 # Above what a worker itself gives its open requests.
 MARGIN_S: Final = 2.0
 LOOK_S: Final = 1.0
+# Connections that the system holds for us until they are accepted.
+BACKLOG: Final = 2048
 
 _spawn: Final = get_context("spawn")
 
@@ -43,7 +46,36 @@ class WorkersFailedError(RuntimeError):
     """No worker comes up."""
 
 
-class _Served(uvicorn.Server):
+class Server(uvicorn.Server):
+    """Ends without a loss: who is connected when it stops listening is asked for a last request like the others."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # What the system connected and nobody accepted yet would be reset with the socket: accept it, then close at once.
+        waiting = [client for bound in sockets or [] for client in _accepted(bound)]
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        for client in waiting:
+            with contextlib.suppress(OSError):  # gone again
+                await loop.connect_accepted_socket(self._connection, client)
+        # What the loop accepted in this turn becomes a connection in the next one, and would not be told of the end.
+        await asyncio.sleep(0)
+        await super().shutdown(sockets)
+
+    def _connection(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return made
+
+
+def _accepted(bound: socket.socket) -> Iterator[socket.socket]:
+    with contextlib.suppress(OSError):  # nobody waits
+        bound.setblocking(False)
+        for _ in range(BACKLOG):
+            yield bound.accept()[0]
+
+
+class _Served(Server):
     """`beat`: when the event loop last had a turn, by the machine's clock; 0 until it serves."""
 
     def __init__(self, settings: uvicorn.Config, beat: Any) -> None:

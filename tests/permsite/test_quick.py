@@ -109,11 +109,15 @@ async def spoken(app: Any, parts: Iterable[bytes], count: int) -> tuple[bytes, b
     return transport.written, transport.closed, isinstance(protocol, Quick)
 
 
-@pytest.fixture
-def key() -> str:
+def key_of_world() -> str:
     pdp.reset()
     apply(WORLD)
     return key_create(actor=SYSTEM, realm=Realm.objects.get(name="default"), name="quick")[1]
+
+
+@pytest.fixture
+def key() -> str:
+    return key_of_world()
 
 
 class Both:

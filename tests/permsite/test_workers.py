@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -61,7 +62,12 @@ def serving(folder: Path, number: int) -> Iterator[tuple[Running, int]]:
 def workers_of(serve: Running) -> list[int]:
     """Those that serve: each holds a copy of the listening socket, and says so by its command line."""
     children = Path(f"/proc/{serve.process.pid}/task/{serve.process.pid}/children").read_text().split()
-    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    found = []
+    for pid in children:
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(int(pid))
+    return found
 
 
 def until(is_so: Any, limit_s: float = 60.0) -> None:
@@ -116,12 +122,14 @@ def test_a_client_that_never_finishes_does_not_keep_the_server(site):
 
 
 class Load:
-    """Clients that ask on connections of their own until told to end, and count what they get."""
+    """Clients that ask on connections of their own, back to back, until told to end or refused, and count what they get. One that
+    reads `connection: close` takes a new connection."""
 
     def __init__(self, port: int, key: str, number: int) -> None:
         self.port, self.ended = port, threading.Event()
         self.request = (HEAD.format(key) + f"Content-Length: {len(BODY)}\r\n\r\n").encode() + BODY
         self.answered, self.lost, self.wrong = [0] * number, [0] * number, list[bytes]()
+        self.told, self.refused = [0] * number, [0] * number
         self.threads = [threading.Thread(target=self.ask, args=(place,), name=f"client-{place}") for place in range(number)]
 
     def __enter__(self) -> Load:
@@ -139,16 +147,25 @@ class Load:
         while not self.ended.is_set():
             try:
                 if client is None:
-                    client = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+                    try:
+                        client = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+                    except ConnectionRefusedError:
+                        self.refused[place] += 1
+                        return
                 client.sendall(self.request)
-                answer = client.recv(65536)
-                if not answer:
-                    raise ConnectionResetError
-                if b"\r\n\r\n" not in answer or not answer.endswith(b'{"decision":false}'):
-                    answer += client.recv(65536)
+                answer = b""
+                while not answer.endswith(b'{"decision":false}'):
+                    part = client.recv(65536)
+                    if not part:
+                        raise ConnectionResetError
+                    answer += part
                 if not answer.startswith(b"HTTP/1.1 200"):
                     self.wrong.append(answer)
                 self.answered[place] += 1
+                if b"connection: close" in answer:
+                    self.told[place] += 1
+                    client.close()
+                    client = None
             except OSError:
                 self.lost[place] += 1
                 if client is not None:
@@ -170,9 +187,58 @@ def test_a_killed_worker_takes_only_what_it_held_and_its_place_is_taken(site):
             until(lambda: sum(load.answered) > reached + 400)
         # Each connection to the dead one lost at most the request that was open on it.
         assert max(load.lost) <= 1
-        assert load.wrong == []
+        assert (load.wrong, load.refused) == ([], [0] * 8)
         serve.wait_for(rf"worker {before[0]} ended by signal 9")
         assert before[1] in workers_of(serve)
+
+
+def test_renewed_workers_lose_no_request_of_busy_clients(site):
+    folder, key = site
+    with serving(folder, 2) as (serve, port):
+        before = workers_of(serve)
+        with Load(port, key, 4) as load:
+            until(lambda: min(load.answered) > 20)
+            serve.process.send_signal(signal.SIGHUP)
+            until(lambda: min(load.told) > 0 and not set(before) & set(workers_of(serve)))
+            reached = sum(load.answered)
+            until(lambda: sum(load.answered) > reached + 400)
+        assert (load.lost, load.wrong, load.refused) == ([0] * 4, [], [0] * 4)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_end_loses_no_request_of_busy_clients(site, number):
+    folder, key = site
+    with serving(folder, number) as (serve, port), Load(port, key, 4) as load:
+        until(lambda: min(load.answered) > 20)
+        serve.process.send_signal(signal.SIGTERM)
+        until(lambda: load.refused == [1] * 4)
+        assert (load.lost, load.wrong) == ([0] * 4, [])
+        assert min(load.told) > 0
+        serve.process.wait(timeout=30)
+        assert not any("did not end in time" in line for line in serve.printed), serve.printed
+
+
+def test_who_was_connected_and_not_yet_accepted_is_answered_at_the_end():
+    async def answered() -> bytes:
+        with server.bind("127.0.0.1", 0, or_next=False) as bound:
+            settings = server.config(quiet)
+            settings.load()
+            running = workers.Server(settings)
+            running.lifespan = settings.lifespan_class(settings)
+            await running.startup([bound])
+            # Without a turn of the loop in between: the system connects them, nobody accepts.
+            clients = [socket.create_connection(bound.getsockname(), timeout=30) for _ in range(3)]
+            for client in clients:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            await running.shutdown([bound])
+            said = b"".join(client.recv(65536) for client in clients)
+            for client in clients:
+                client.close()
+            return said
+
+    with asyncio.Runner(loop_factory=server.config(quiet).get_loop_factory()) as runner:
+        said = runner.run(answered())
+    assert said.count(b"HTTP/1.1 204 ") == 3
 
 
 def test_a_stopped_worker_is_replaced(site, monkeypatch):
@@ -264,6 +330,8 @@ async def quiet(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
+    await send({"type": "http.response.start", "status": 204})
+    await send({"type": "http.response.body"})
 
 
 def test_the_server_speaks_http_with_its_fast_parts():
