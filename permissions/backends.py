@@ -53,7 +53,7 @@ class PermissionBackend(ModelBackend):
         if asked is None:
             return perm in self._django(user_obj, obj)
         try:
-            decision = decisions.decide(asked[0], realm=asked[1], fresh=freshness.current())
+            decision = decisions.decide(asked[0], realm=asked[1], fresh=freshness.forgiving())
         except FAULTS as error:
             return _no_decision(error) and perm in self._django(user_obj, obj)
         return _says_yes(decision) or (decision.reason not in STOPS and perm in self._django(user_obj, obj))
@@ -65,7 +65,7 @@ class PermissionBackend(ModelBackend):
         if asked is None:
             return perm in await self._adjango(user_obj, obj)
         try:
-            decision = await decisions.adecide(asked[0], realm=asked[1], fresh=freshness.current())
+            decision = await decisions.adecide(asked[0], realm=asked[1], fresh=freshness.forgiving())
         except FAULTS as error:
             return _no_decision(error) and perm in await self._adjango(user_obj, obj)
         return _says_yes(decision) or (decision.reason not in STOPS and perm in await self._adjango(user_obj, obj))
@@ -193,7 +193,7 @@ def _both(user_obj: Any, obj: Any, django: set[str], part: Literal["own", "other
     if asked is None:
         return django
     question, realm = asked
-    fresh = freshness.current()
+    fresh = freshness.forgiving()
     try:
         kept = django - _stopped_perms(question, realm, django) if django else django
         if part:

@@ -10,6 +10,7 @@ one) and TokenFromFuture (a token this realm has not reached). Answers are those
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from permissions import asking, conf, metrics
@@ -160,11 +161,15 @@ def permitted(
     token: str | Token | None = None,
     full: bool = False,
     superuser: bool = False,
+    obligations: Collection[str] = (),
 ) -> queryset_lookup.Rule:
-    """Where resources of `kind` are for which a check says yes, for the queryset filter (`permissions.pep.queryset`)."""
+    """Where resources of `kind` are for which a check says yes, without an obligation save of the types of `obligations`.
+
+    For the queryset filter (`permissions.pep.queryset`).
+    """
     asking.refuse_in_maintenance([request.permission])
     wanted, full = asking.token_of(token, full)
-    return queryset_lookup.rule(request, kind, realm=realm, token=wanted, full=full, superuser=superuser)
+    return queryset_lookup.rule(request, kind, realm=realm, token=wanted, full=full, superuser=superuser, obligations=obligations)
 
 
 def wire_superuser() -> bool:

@@ -8,7 +8,7 @@ that no list of ids is as long as the table. Only where a condition looks at the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -69,8 +69,13 @@ def rule(
     token: Token | None = None,
     full: bool = False,
     superuser: bool = False,
+    obligations: Collection[str] = (),
 ) -> Rule:
-    """For `request.subject` and resources of `kind`; `request.resource` is ignored. Raises what a check raises."""
+    """For `request.subject` and resources of `kind`; `request.resource` is ignored. Raises what a check raises.
+
+    `obligations`: the types that whoever shows the rows complies with. A yes with another one is a no, as at every point.
+    """
+    handled = frozenset(obligations)
     question = replace(request, resource=None)
     asked = [question]
     for _ in range(ATTEMPTS):
@@ -80,12 +85,12 @@ def rule(
         if len(nodes) > MOST_PINNED or _conditions_on_resources(pinned.table, subject, question.permission):
             break
         if nodes <= pinned.resources.keys():
-            return _Asking(pinned, subject, question, kind, superuser).by_nodes(nodes)
+            return _Asking(pinned, subject, question, kind, superuser, handled).by_nodes(nodes)
         asked = [question, *(replace(question, resource=node) for node in nodes)]
 
     def browsed(pinned: Pinned) -> Rule:
         subject = resources.subject_of(pinned, question)
-        asking = _Asking(pinned, subject, question, kind, superuser)
+        asking = _Asking(pinned, subject, question, kind, superuser, handled)
         conditions = _conditions_on_resources(pinned.table, subject, question.permission)
         if conditions:
             return asking.by_rows(conditions)
@@ -99,17 +104,26 @@ def rule(
 class _Asking:
     """One subject and code, at one revision."""
 
-    def __init__(self, pinned: Pinned, subject: SubjectSnapshot, question: Request, kind: str, superuser: bool) -> None:
+    def __init__(  # noqa: PLR0917 - all of what is asked
+        self,
+        pinned: Pinned,
+        subject: SubjectSnapshot,
+        question: Request,
+        kind: str,
+        superuser: bool,
+        handled: frozenset[str],
+    ) -> None:
         self.pinned = pinned
         self.subject = subject
         self.question = question
         self.kind = kind
         self.superuser = superuser
+        self.handled = handled
         self.is_superior = superuser and subject.superuser
 
     def decides(self, resource: ResourceSnapshot) -> bool:
         pinned, asked = self.pinned, replace(self.question, resource=resource.ref)
-        return evaluate(
+        decision = evaluate(
             pinned.table,
             self.subject,
             resource,
@@ -117,7 +131,8 @@ class _Asking:
             pinned.now_us,
             superuser_allowed=self.superuser,
             slack_us=pinned.slack_us,
-        ).allowed
+        )
+        return decision.allowed and all(duty.get("type") in self.handled for duty in decision.obligations)
 
     def unseen(self, ref: str) -> bool:
         return self.decides(build_resource(ResourceFacts(ref, known=False, chain=(ResourceNodeFact(ref),))))

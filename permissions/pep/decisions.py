@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from permissions import pdp
 from permissions.cache.transactions import waits_with_writes
 from permissions.engine.types import Decision, Request
@@ -33,13 +35,17 @@ async def adecide(request: Request, *, realm: str, fresh: Freshness, superuser: 
     return await _in_thread(request, realm=realm, full=full, superuser=superuser)
 
 
-def rule(request: Request, kind: str, *, realm: str, fresh: Freshness, superuser: bool = True) -> Rule:
+def rule(
+    request: Request, kind: str, *, realm: str, fresh: Freshness, superuser: bool = True, obligations: Collection[str] = ()
+) -> Rule:
     """`pdp.permitted`, as fresh as the caller asks."""
     try:
-        return pdp.permitted(request, kind, realm=realm, token=fresh.token, full=fresh.full, superuser=superuser)
+        return pdp.permitted(
+            request, kind, realm=realm, token=fresh.token, full=fresh.full, superuser=superuser, obligations=obligations
+        )
     except (Refused, pdp.InvalidRequestError) as error:
         full = _instead(error, fresh)
-    return pdp.permitted(request, kind, realm=realm, full=full, superuser=superuser)
+    return pdp.permitted(request, kind, realm=realm, full=full, superuser=superuser, obligations=obligations)
 
 
 def _instead(error: Exception, fresh: Freshness) -> bool:

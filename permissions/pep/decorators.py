@@ -14,7 +14,9 @@ from typing import Any, Final, TypeVar, cast
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 
-from permissions.engine.reasons import Unavailable
+from permissions.engine.reasons import InvalidRequestError, Unavailable
+from permissions.errors import Refused
+from permissions.pep import refusals
 from permissions.pep.guard import Guard
 from permissions.pep.requirement import Context, Obligations, Requirement, Resource
 
@@ -22,6 +24,7 @@ V = TypeVar("V", bound=Callable[..., Any])
 # On a view: the guards that stand before it, and why it is open to everybody.
 GUARDS: Final = "permission_guards"
 OPEN: Final = "permission_open"
+FAULTS: Final = (Unavailable, Refused, InvalidRequestError)
 
 
 def require_permission(
@@ -91,8 +94,8 @@ def _guarded(view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
         try:
             found = view(request, *args, **kwargs)
             return await found if isinstance(found, Awaitable) else found
-        except Unavailable as error:
-            return guard.refused(request, error)
+        except FAULTS as error:
+            return _told(request, error)
 
     @wraps(view)
     def run(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase | Awaitable[HttpResponseBase]:
@@ -104,12 +107,20 @@ def _guarded(view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
             return response
         try:
             return cast(HttpResponseBase, view(request, *args, **kwargs))
-        except Unavailable as error:  # of a question inside the view, such as a filtered queryset
-            return guard.refused(request, error)
+        except FAULTS as error:  # of a question inside the view, such as a filtered queryset
+            return _told(request, error)
 
     found: Any = wraps(view)(arun) if iscoroutinefunction(view) else run
     setattr(found, GUARDS, (guard, *getattr(view, GUARDS, ())))
     return cast(Callable[..., Any], found)
+
+
+def _told(request: HttpRequest, error: Exception) -> HttpResponseBase:
+    """The answer to a fault inside a view. Raises `error` itself where it is none that a caller can be told."""
+    response = refusals.of_error(request, error)
+    if response is None:
+        raise error
+    return response
 
 
 def _guarded_class(view: type, guard: Guard) -> type:

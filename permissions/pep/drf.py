@@ -33,7 +33,7 @@ from permissions.engine.reasons import InvalidRequestError, Unavailable
 from permissions.entities import NamelessError, ResourceRef, id_text, kind_of, realm_of, resource_of, subject_of
 from permissions.errors import Refused
 from permissions.pep import decisions, freshness
-from permissions.pep.queryset import permitted
+from permissions.pep.queryset import filtered
 
 log = logging.getLogger("permissions.pep")
 
@@ -100,15 +100,28 @@ class HasPermission(BasePermission):
 
 
 class PermittedFilter(BaseFilterBackend):
-    """Leaves the rows for which a check of the action's permission says yes. A list needs no permission at the realm then."""
+    """Leaves the rows for which a check of the action's permission says yes, without an obligation or with those alone that
+    `permission_obligations` of the view names. A list needs no permission at the realm then."""
 
     def filter_queryset(self, request: HttpRequest, queryset: QuerySet[Any], view: APIView) -> QuerySet[Any]:
         code = required(request, view)
         if code is None:
             return queryset.none()
         fresh = freshness.of(request._request)
-        options = {"realm": getattr(view, REALM, None), "context": _context(request, view)}
-        return permitted(queryset, request.user, code, token=fresh.token, full=fresh.full, **options)
+
+        def told(error: Exception) -> Exception:
+            return _told(error, fresh) or error
+
+        return filtered(
+            queryset,
+            request.user,
+            code,
+            fresh,
+            realm=getattr(view, REALM, None),
+            context=_context(request, view),
+            obligations=_complied(view),
+            told=told,
+        )
 
 
 def required(request: HttpRequest, view: APIView) -> str | None:
@@ -198,22 +211,28 @@ def _allows(request: HttpRequest, view: APIView, code: str, resource: str | None
     try:
         asked = pdp.question(subject, code, resource, context=_context(request, view))
         decision = decisions.decide(asked, realm=realm, fresh=fresh)
-    except Unavailable as error:
-        raise NoDecision(error) from error
-    except Refused as error:
-        raise BadToken(error.status, error.code, error.detail) from error
-    except InvalidRequestError as error:
-        return _invalid(error, code, fresh)
+    except (Unavailable, Refused, InvalidRequestError) as error:
+        answer = _told(error, fresh)
+        if answer is not None:
+            raise answer from error
+        log.error("%s cannot be asked about: %s", code, error)
+        return False
     request._request.permission_decision = request.permission_decision = decision  # type: ignore[attr-defined]
-    known = set(getattr(view, OBLIGATIONS, ()))
+    known = _complied(view)
     unknown = [duty for duty in decision.obligations if duty.get("type") not in known]
     if decision.allowed and unknown:
         log.warning("%s was allowed with an obligation that %s cannot comply with", code, type(view).__name__)
     return decision.allowed and not unknown
 
 
-def _invalid(error: InvalidRequestError, code: str, fresh: freshness.Freshness) -> bool:
-    if fresh.is_asked:
-        raise BadToken(400, "invalid", f"{revisions.HEADER}: {error}") from error
-    log.error("%s cannot be asked about: %s", code, error)
-    return False
+def _complied(view: APIView) -> frozenset[str]:
+    return frozenset(getattr(view, OBLIGATIONS, ()))
+
+
+def _told(error: Exception, fresh: freshness.Freshness) -> APIException | None:
+    """What the caller is told instead of `error`; None where it is no fault of theirs."""
+    if isinstance(error, Unavailable):
+        return NoDecision(error)
+    if isinstance(error, Refused):
+        return BadToken(error.status, error.code, error.detail)
+    return BadToken(400, "invalid", f"{revisions.HEADER}: {error}") if fresh.is_asked else None

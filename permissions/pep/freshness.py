@@ -51,12 +51,17 @@ def current() -> Freshness:
     return _current.get()
 
 
+def forgiving() -> Freshness:
+    """As `current`, for what can only say yes or no: the newest state answers in the place of a token that is none."""
+    found = current()
+    return Freshness(found.token, found.full)
+
+
 @contextmanager
 def within(request: HttpRequest) -> Iterator[None]:
-    """Inside, `has_perm`, the template tag and the queryset filter are as fresh as the request asks. A bad header is left to the
-    views that read it."""
-    found = of(request)
-    reset = _current.set(Freshness(found.token, found.full))
+    """Inside, `has_perm`, the template tag and the queryset filter are as fresh as the request asks. A bad header is told by
+    what reads it: a queryset raises, for a list of some other state would be a wrong answer."""
+    reset = _current.set(of(request))
     try:
         yield
     finally:

@@ -1,7 +1,8 @@
 """PermissionMiddleware: asks for each view what its declaration or a rule says; strict, it refuses a view that nobody declared.
 
 After AuthenticationMiddleware. Within a request it also makes `has_perm`, the template tag and the queryset filter as fresh as
-the request's token says, and answers 503 with Retry-After where a view found that no decision can be given.
+the request's token says, and answers 503 with Retry-After where a view found that no decision can be given, 400 and 409 where its
+list was asked for with a token that is none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any, cast
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 
-from permissions.engine.reasons import Unavailable
 from permissions.pep import freshness, refusals, rules
 
 log = logging.getLogger("permissions.pep")
@@ -56,4 +56,4 @@ class PermissionMiddleware:
         return None
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
-        return refusals.unavailable(request, error) if isinstance(error, Unavailable) else None
+        return refusals.of_error(request, error)

@@ -10,7 +10,7 @@ silently empty would be a wrong answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Self, TypeVar, cast
 
 from django.db import DEFAULT_DB_ALIAS
@@ -20,6 +20,7 @@ from django.db.models.sql.compiler import SQLCompiler
 from permissions import pdp
 from permissions.engine.types import Attributes, Request
 from permissions.entities import ResourceRef, kind_of, realm_of, subject_of
+from permissions.errors import Refused
 from permissions.lookup import below
 from permissions.lookup.below import Sql
 from permissions.lookup.queryset import Rule
@@ -45,13 +46,35 @@ def permitted(
     realm: str | None = None,
     token: str | None = None,
     full: bool = False,
+    obligations: Collection[str] = (),
 ) -> QuerySet[M]:
     """`rows` without those for which a check of `permission` says no. For querysets of any class.
 
     `user`: an account, or a subject such as "user:alice". `resource`: how the rows are called, where the model's own
-    `permission_resource` does not say so. Raises InvalidRequestError for a permission that is none, TypeError for a model whose
-    resources SQL cannot name.
+    `permission_resource` does not say so. `obligations`: the types that the caller complies with for every row it shows; a row
+    whose grant carries another one is left out. `token`: the state to be reached; running the query raises Invalid for a forged
+    one, and TokenFromFuture for one that is ahead of the realm. Raises InvalidRequestError for a permission that is none,
+    TypeError for a model whose resources SQL cannot name.
     """
+    fresh = Freshness(token, full, is_asked=token is not None)
+    return filtered(rows, user, permission, fresh, context=context, resource=resource, realm=realm, obligations=obligations)
+
+
+def filtered(
+    rows: QuerySet[M],
+    user: object,
+    permission: str,
+    fresh: Freshness,
+    *,
+    context: Attributes | None = None,
+    resource: str | ResourceRef | None = None,
+    realm: str | None = None,
+    obligations: Collection[str] = (),
+    told: Callable[[Exception], Exception] | None = None,
+) -> QuerySet[M]:
+    """`permitted` as fresh as given. `told`: what to raise instead of an error of the decision."""
+    if isinstance(obligations, str | Mapping) or not all(isinstance(one, str) for one in obligations):
+        raise TypeError("obligations names types that the caller complies with: a list of texts")
     subject = user if isinstance(user, str) else subject_of(user)
     where = realm_of(user, realm)
     ref = named_by(rows.model, resource)
@@ -60,7 +83,7 @@ def permitted(
     if subject is None or where is None or not getattr(user, "is_active", True):
         return rows.none()
     # As Django has it, a superuser may; a subject that is only named is held to what `pdp.check` says of it.
-    asked = Asked(request, where, Freshness(token, full), superuser=not isinstance(user, str))
+    asked = Asked(request, where, fresh, superuser=not isinstance(user, str), obligations=frozenset(obligations), told=told)
     return rows.filter(Permitted(columns, asked, rows))
 
 
@@ -87,15 +110,34 @@ class PermittedQuerySet(QuerySet[M]):
 class Asked:
     """What is asked each time the query runs; as fresh as said, else as the request that is being answered says."""
 
-    def __init__(self, request: Request, realm: str, fresh: Freshness, *, superuser: bool) -> None:
+    def __init__(
+        self,
+        request: Request,
+        realm: str,
+        fresh: Freshness,
+        *,
+        superuser: bool,
+        obligations: frozenset[str] = frozenset(),
+        told: Callable[[Exception], Exception] | None = None,
+    ) -> None:
         self.request = request
         self.realm = realm
         self.fresh = fresh
         self.superuser = superuser
+        self.obligations = obligations
+        self.told = told
 
     def rule(self, kind: str) -> Rule:
         fresh = freshness.current() if self.fresh == freshness.ANY else self.fresh
-        return decisions.rule(self.request, kind, realm=self.realm, fresh=fresh, superuser=self.superuser)
+        try:
+            return decisions.rule(
+                self.request, kind, realm=self.realm, fresh=fresh, superuser=self.superuser, obligations=self.obligations
+            )
+        except (pdp.Unavailable, Refused, pdp.InvalidRequestError) as error:
+            told = error if self.told is None else self.told(error)
+            if told is error:
+                raise
+            raise told from error
 
 
 class Permitted(Expression):

@@ -14,7 +14,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import resolve_url
 from django.utils.cache import add_never_cache_headers
 
-from permissions.engine.reasons import Unavailable
+from permissions import revisions
+from permissions.engine.reasons import InvalidRequestError, Unavailable
+from permissions.errors import Invalid
 
 _TITLES: Final = {400: "Bad request", 401: "Not authenticated", 403: "Forbidden", 409: "Conflict", 503: "Unavailable"}
 
@@ -54,6 +56,19 @@ def unavailable(request: HttpRequest, error: Unavailable) -> HttpResponse:
     response = _problem(503, "unavailable", str(error)) if wants_json(request) else _text(503, str(error))
     response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     return response
+
+
+def of_error(request: HttpRequest, error: Exception) -> HttpResponse | None:
+    """The answer to what a question inside a view raised; None where it is neither the caller's fault nor soon over."""
+    if isinstance(error, Unavailable):
+        return unavailable(request, error)
+    if revisions.HEADER not in request.headers:
+        return None
+    if isinstance(error, revisions.TokenFromFuture):
+        return bad_token(request, error.status, error.code, error.detail)
+    if isinstance(error, Invalid) and [problem.where for problem in error.problems] == [revisions.HEADER]:
+        return bad_token(request, error.status, error.code, error.detail)
+    return bad_token(request, 400, "invalid", str(error)) if isinstance(error, InvalidRequestError) else None
 
 
 def bad_token(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse:

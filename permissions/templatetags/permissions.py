@@ -48,7 +48,7 @@ class _Question(template.Node):
         if subject is None or realm is None or not getattr(user, "is_active", True):
             return False
         question = pdp.question(subject, code_of(self.permission.resolve(context)), resource)
-        fresh = freshness.current() if request is None else freshness.of(request)
+        fresh = freshness.forgiving() if request is None else freshness.of(request)
         decision = decisions.decide(question, realm=realm, fresh=freshness.Freshness(fresh.token, fresh.full))
         return decision.allowed and not decision.obligations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -9,10 +11,16 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
-from django.test import AsyncClient, Client
+from django.test import AsyncClient, Client, RequestFactory
+from django.urls import URLResolver, include, re_path
+from django.urls import path as path_of
+from django.urls.resolvers import RegexPattern
 
 from permissions import pdp, revisions
+from permissions.errors import Invalid, Problem
 from permissions.pep import freshness, rules, system_checks
+from tests.permissions.pep.test_guide import PAGE
+from tests.permissions.pep.urls import ashown
 from tests.permissions.pep.world import WORLD
 from tests.worlds import apply
 
@@ -168,3 +176,100 @@ def test_a_composition_counts_only_where_both_must_agree() -> None:
 
         view.cls = type("View", (), {"permission_classes": classes})  # type: ignore[attr-defined]
         assert rules.guards_itself(view) is expected, classes
+
+
+def test_a_list_inside_a_view_tells_a_bad_token_and_has_perm_does_not(alice: Client) -> None:
+    head = revisions.head("default")
+    ahead = revisions.mint(dataclasses.replace(head, rev=head.rev + 1_000))
+    for path in ("/unguarded-list/", "/listing/"):
+        for token, status in (("nonsense", 400), (ahead, 409), (revisions.mint(head), 200), ("full", 200)):
+            assert alice.get(path, headers={revisions.HEADER: token}).status_code == status, (path, token)
+        assert alice.get(path).status_code == 200
+    for token in ("nonsense", ahead):
+        with freshness.within(RequestFactory().get("/", headers={revisions.HEADER: token})):
+            assert User.objects.get(username="alice").has_perm("post:view"), "the newest state answers"
+
+
+def test_an_error_of_a_view_is_not_taken_for_a_bad_token(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*_: object, **__: object) -> Any:
+        raise Invalid([Problem("name", "is empty")])
+
+    monkeypatch.setattr(pdp, "permitted", wrong)
+    for path in ("/unguarded-list/", "/listing/"):
+        with pytest.raises(Invalid, match="is empty"):
+            alice.get(path, headers={revisions.HEADER: "full"})
+
+
+def silent(settings: Any, *declared: Any) -> str:
+    settings.PERMISSION_RULES = list(declared)
+    found = system_checks.every_view_says_what_it_needs(None)
+    return str(found[0].msg) if found else ""
+
+
+def test_a_rule_for_one_path_does_not_hide_the_views_at_others(settings: Any) -> None:
+    """With the settings of the guide."""
+    block = re.findall(r"```python\n(INSTALLED_APPS.*?)```", PAGE.read_text(), re.S)[0]
+    given: dict[str, Any] = {}
+    exec(block, given)
+    said = silent(settings, *given["PERMISSION_RULES"])
+    assert said.startswith("3 views say nothing")
+    for path in ("/overriding/<int:pk>/", "/bare/<int:pk>/", "/page/<int:pk>/"):
+        assert path in said
+    assert "/login/" not in said
+
+
+@pytest.mark.parametrize(
+    ("path", "hides"),
+    [
+        ("^/page/", True),
+        ("/page/", True),
+        (r"^/page/\d+/$", True),
+        (r"^/(page|bare)/", True),
+        (r"\A/pa", True),
+        ("^/", True),
+        (".*", True),
+        ("^/page/$", False),
+        ("^/page/7/", False),
+        ("^/$", False),
+        ("^/reports/", False),
+        (r"^/page/\d/$", False),
+        ("page/", False),
+    ],
+)
+def test_a_route_is_matched_where_the_rule_matches_its_paths(path: str, hides: bool, settings: Any) -> None:
+    assert ("/page/<int:pk>/" not in silent(settings, {"path": path, "open": "why"})) is hides
+
+
+@pytest.mark.parametrize(
+    ("route", "path", "hides"),
+    [
+        (re_path(r"^old/$", ashown), "^/old/$", True),
+        (re_path(r"^old/$", ashown), "^/new/", False),
+        (re_path(r"^old/(?P<year>[0-9]{4})/$", ashown), r"^/old/\d{4}/", True),
+        (re_path(r"^old/(?P<year>[0-9]{4})/$", ashown), "^/old/", True),
+        (re_path(r"^old/(?P<year>[0-9]{4})/$", ashown), "^/login/", False),
+        (re_path(r"^old/(?P<year>[0-9]{4})/$", ashown), "^/old/$", False),
+        (re_path(r"^old/(?P<year>[0-9]{4})/$", ashown), "^/$", False),
+        (path_of("files/<path:name>", ashown), "^/files/.+", True),
+        (path_of("files/<path:name>", ashown), "^/files/x$", False),
+        (path_of("<slug:one>/<int:two>/", ashown), r"^/[\w-]+/\d+/$", True),
+        (path_of("<slug:one>/<int:two>/", ashown), "^/login/", False),
+        (path_of("in/", include([path_of("<uuid:one>/", ashown)])), r"^/in/[0-9a-f-]{36}/$", True),
+        (path_of("in/", include([path_of("<uuid:one>/", ashown)])), "^/in/x", False),
+    ],
+)
+def test_whatever_way_a_route_is_written(
+    route: Any, path: str, hides: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolver = URLResolver(RegexPattern(r"^/"), [route])
+    monkeypatch.setattr(system_checks, "get_resolver", lambda: resolver)
+    assert (silent(settings, {"path": path, "open": "why"}) == "") is hides
+
+
+def test_two_rules_may_match_a_route_together_and_a_name_counts_as_well(settings: Any) -> None:
+    some, others = {"path": r"^/page/\d/", "open": "why"}, {"path": r"^/page/\d\d+/", "permission": "post:view"}
+    assert "/page/" in silent(settings, some)
+    assert "/page/" not in silent(settings, some, others)
+    assert "/page/" not in silent(settings, {"path": "^/page/", "view": "pa*", "open": "why"})
+    assert "/page/" in silent(settings, {"path": "^/page/", "view": "other", "open": "why"})
+    assert "/page/" in silent(settings, {"path": "^/page/", "methods": ["GET"], "open": "POST is left"})

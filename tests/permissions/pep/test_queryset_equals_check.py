@@ -1,4 +1,4 @@
-"""The queryset filter lists exactly the rows for which a check says yes: random worlds, models of every kind of key."""
+"""The queryset filter lists exactly the rows for which a check says yes and no duty is left: random worlds, every kind of key."""
 
 from __future__ import annotations
 
@@ -40,6 +40,9 @@ CONDITIONS = (
     "context.gone == 1",
 )
 PATTERNS = (*CODES, "post:*", "*", "*:view", "doc:*")
+# Types of obligations, and what callers comply with.
+DUTIES = ("log", "mask")
+HANDLED = ((), ("log",), ("mask", "log"))
 SUBJECTS = ("user:alice", "user:bob", "user:root", "user:nobody")
 
 
@@ -89,7 +92,13 @@ class World:
 
     def role(self, name: str) -> dict[str, Any]:
         lines = [self.line() for _ in range(self.rnd.randrange(1, 3))]
-        return {"name": name, "permissions": lines, **({"deny": [self.rnd.choice(PATTERNS)]} if self.chance(0.2) else {})}
+        denied = {"deny": [self.rnd.choice(PATTERNS)]} if self.chance(0.2) else {}
+        return {"name": name, "permissions": lines, **denied, **self.duties()}
+
+    def duties(self) -> dict[str, Any]:
+        if not self.chance(0.2):
+            return {}
+        return {"obligations": [{"id": one, "type": one} for one in DUTIES if self.chance(0.6)]}
 
     def line(self) -> Any:
         code = self.rnd.choice(PATTERNS)
@@ -110,7 +119,7 @@ class World:
             found["condition"] = rnd.choice(CONDITIONS)
         if self.chance(0.15):
             found["propagate"] = False
-        return found
+        return found if "deny" in found else {**found, **self.duties()}
 
 
 def apply(bundle: dict[str, Any]) -> None:
@@ -132,7 +141,9 @@ def people(rows: None) -> dict[str, Any]:
     }
 
 
-def listed_by_check(rows: Any, who: str, code: str, context: dict[str, Any], *, superuser: bool) -> list[Any]:
+def listed_by_check(
+    rows: Any, who: str, code: str, context: dict[str, Any], handled: Sequence[str], *, superuser: bool
+) -> list[Any]:
     asked = []
     for row in rows:
         try:
@@ -140,7 +151,11 @@ def listed_by_check(rows: Any, who: str, code: str, context: dict[str, Any], *, 
         except NamelessError:  # a question that cannot be asked is answered no
             continue
     decisions = pdp.decide_many([question for _, question in asked], superuser=superuser, full=True)
-    return [row for (row, _), decision in zip(asked, decisions, strict=True) if decision]
+    return [
+        row
+        for (row, _), decision in zip(asked, decisions, strict=True)
+        if decision and all(duty["type"] in handled for duty in decision.obligations)
+    ]
 
 
 def compare(people: dict[str, Any], rnd: random.Random, codes: Sequence[str] = CODES) -> tuple[int, int]:
@@ -149,13 +164,14 @@ def compare(people: dict[str, Any], rnd: random.Random, codes: Sequence[str] = C
     for code in codes:
         for who in SUBJECTS:
             context = {"mfa": True} if rnd.random() < 0.5 else {}
+            handled = rnd.choice(HANDLED)
             account = people.get(who.removeprefix("user:"))
             user = account if account is not None and rnd.random() < 0.5 else who
             for model in (Post, Draft, Doc, Note, Message, Entry):
                 everything = model.objects.order_by("pk")
-                expected = listed_by_check(everything, who, code, context, superuser=not isinstance(user, str))
-                found = permitted(everything, user, code, context=context, full=True)
-                assert list(found) == expected, (model.__name__, who, code, context, str(found.query))
+                expected = listed_by_check(everything, who, code, context, handled, superuser=not isinstance(user, str))
+                found = permitted(everything, user, code, context=context, full=True, obligations=handled)
+                assert list(found) == expected, (model.__name__, who, code, context, handled, str(found.query))
                 assert found.count() == len(expected)
                 compared += len(everything)
                 allowed += len(expected)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.signing import get_cookie_signer
 from rest_framework.test import APIClient
 
 from permissions import pdp, revisions
 from permissions.models import Realm
+from permissions.pep import freshness
 from permissions.services.keys import key_create
 from permissions.writing import SYSTEM
 from tests.permissions.pep.rows import Message, Post
@@ -135,3 +138,41 @@ def test_a_bad_token_is_told(alice: APIClient) -> None:
     assert alice.get("/api/posts/7/", headers={revisions.HEADER: "nonsense"}).status_code == 400
     assert alice.get("/api/posts/7/", headers={revisions.HEADER: "full"}).status_code == 200
     assert json.loads(alice.get("/api/posts/7/").content)["id"] == 7
+
+
+def ahead() -> str:
+    """A token that this server signed for a revision that the realm has not reached, as after a restore."""
+    head = revisions.head("default")
+    return revisions.mint(dataclasses.replace(head, rev=head.rev + 1_000))
+
+
+@pytest.mark.parametrize("path", ["/api/posts/", "/api/posts/7/"])
+def test_a_list_tells_a_bad_token_as_its_rows_do(path: str, alice: APIClient) -> None:
+    def answer(token: str) -> int:
+        return int(alice.get(path, headers={revisions.HEADER: token}).status_code)
+
+    good = revisions.mint(revisions.head("default"))
+    apply("realm: shop")
+    other = revisions.mint(revisions.head("shop"))
+    forged = good[:-1] + ("a" if good[-1] != "a" else "b")
+    assert [answer(token) for token in ("nonsense", "", forged, "ü" * 3, "v1.1.x.1." + "0" * 300, other)] == [400] * 6
+    assert answer(ahead()) == 409
+    assert answer(good) == answer("full") == 200
+
+
+def test_a_cookie_that_is_out_of_date_keeps_nobody_from_a_list(alice: APIClient) -> None:
+    for token in ("nonsense", ahead()):
+        value = get_cookie_signer(salt=freshness.COOKIE).sign(token)
+        alice.cookies[freshness.COOKIE] = value
+        assert [row["id"] for row in alice.get("/api/posts/").json()["results"]] == [7]
+
+
+def test_a_list_without_a_decision_is_503_with_the_standard_handler_too(
+    alice: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> Any:
+        raise pdp.Unavailable("the database does not answer", retry_after_s=2.2)
+
+    monkeypatch.setattr(pdp, "permitted", away)
+    response = alice.get("/api/posts/")
+    assert (response.status_code, response["Retry-After"]) == (503, "3")
