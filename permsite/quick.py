@@ -95,6 +95,8 @@ class Quick(Protocol):
             super().on_body(body)
 
     def _tell(self) -> None:
+        # An answer of ours to the request before it, in the same read, has set the clock of an idle connection.
+        self._unset_keepalive_if_required()
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects

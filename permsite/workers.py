@@ -98,6 +98,7 @@ class Worker:
     process: SpawnProcess
     beat: Any
     born_s: float
+    told_s: float = 0.0  # when it was told to end
 
     @property
     def is_ready(self) -> bool:
@@ -109,6 +110,7 @@ class Worker:
 
     def end(self) -> None:
         """As told: no new request, the open ones answered."""
+        self.told_s = time.monotonic()
         self.process.terminate()
 
     def told(self) -> str:
@@ -199,6 +201,10 @@ class Supervisor:
     def _look(self) -> None:
         now_s = time.monotonic()
         self._leaving = [worker for worker in self._leaving if worker.process.exitcode is None]
+        for leaving in self._leaving:
+            if now_s - leaving.told_s > HUNG_S:
+                log.error("worker %s was told to end, does not, and is killed", leaving.process.pid)
+                leaving.process.kill()
         for place in self._places:
             worker = place.worker
             if worker is None:
@@ -226,7 +232,7 @@ class Supervisor:
         for place in self._places:
             new = self._start()
             while not (new.is_ready or self._is_ending or new.process.exitcode is not None or new.is_silent(time.monotonic())):
-                connection.wait([new.process.sentinel, self._woken], timeout=0.1)
+                connection.wait([new.process.sentinel], timeout=0.1)
             if not new.is_ready:
                 new.process.kill()
                 new.process.join()

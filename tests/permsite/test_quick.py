@@ -269,3 +269,23 @@ def test_a_connection_that_says_nothing_more_is_closed_after_a_while(both, key):
         return False
 
     assert asyncio.run(idle())
+
+
+def test_a_slow_request_behind_a_quick_one_is_not_cut_off_by_the_clock_of_an_idle_connection(both, key):
+    slow = request(key).replace(b"/access/v1/evaluation ", b"/access/v1/nowhere ")
+
+    async def read_at_once() -> bool:
+        settings = server.config(both.site)
+        settings.lifespan = "off"
+        settings.load()
+        protocol: Any = cast(Any, settings.http_protocol_class)(
+            config=settings, server_state=ServerState(), app_state={}, _loop=asyncio.get_running_loop()
+        )
+        protocol.connection_made(Wire())
+        protocol.data_received(request(key) + slow)
+        is_disarmed = protocol.timeout_keep_alive_task is None
+        await asyncio.sleep(0.2)
+        protocol._unset_keepalive_if_required()
+        return is_disarmed
+
+    assert asyncio.run(read_at_once())

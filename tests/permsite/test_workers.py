@@ -341,3 +341,12 @@ def test_the_server_speaks_http_with_its_fast_parts():
     assert issubclass(Quick, HttpToolsProtocol)
     assert settings.get_loop_factory().__module__.startswith("uvloop")
     assert (settings.access_log, settings.proxy_headers) == (False, False)
+
+
+def test_a_worker_that_does_not_end_when_told_is_killed(monkeypatch):
+    monkeypatch.setattr(workers, "HUNG_S", 3.0)
+    with supervised(quiet) as supervisor:
+        first = ready(supervisor)
+        os.kill(first.process.pid or 0, signal.SIGSTOP)
+        signal.raise_signal(signal.SIGHUP)
+        until(lambda: first.process.exitcode is not None)
