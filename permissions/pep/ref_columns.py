@@ -60,7 +60,10 @@ class RefColumns:
             value = _value(names.split_ref(ref)[1], self.shape)
             if value is None or (isinstance(value, int) and not _fits(value, self.field, connection)):
                 continue
-            found.append(self.field.get_db_prep_value(value, connection, prepared=False))
+            prepared = self.field.get_db_prep_value(value, connection, prepared=False)
+            if self.shape == "text" and prepared != value:
+                continue  # a field that writes texts its own way would find a row of another name
+            found.append(prepared)
         return found
 
 
