@@ -13,8 +13,9 @@ from django.test import AsyncClient, Client
 from permissions import pdp, revisions
 from permissions.pep.decorators import open_view, require_permission
 from permissions.pep.freshness import COOKIE
+from permissions.pep.requirement import NeedsRow
 from tests.permissions.pep import urls
-from tests.permissions.pep.rows import Message, Post
+from tests.permissions.pep.rows import Message, Note, Post
 from tests.permissions.pep.world import WORLD
 from tests.worlds import apply
 
@@ -49,6 +50,18 @@ def test_whom_the_pdp_allows_gets_in_and_whom_not_gets_the_403_page(alice: Clien
     assert alice.get("/realm/").content == b"shown []"
     alice.force_login(User.objects.create_user("charlie"))
     assert alice.get("/realm/").status_code == 403
+
+
+def test_a_text_key_is_asked_about_as_the_row_that_it_finds_is_called(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column may take two texts for one: then the text of the address is not the name of the row that is shown."""
+    apply('subjects: [{id: "user:alice"}]\nbindings: [{subject: "user:alice", allow: ["note:view"]}]')
+    apply('bindings: [{subject: "user:alice", deny: ["note:view"], scope: "note:secret"}]')
+    Note.objects.create(key="secret")
+    monkeypatch.setattr(NeedsRow, "row", lambda row: Note.objects.get(key__iexact=row.key))
+    assert alice.get("/by-note/secret/").status_code == 403
+    assert alice.get("/by-note/SECRET/").status_code == 403
+    Note.objects.create(key="open")
+    assert alice.get("/by-note/OPEN/").status_code == 200
 
 
 def test_nobody_in_particular_is_sent_to_the_login_and_back(client: Client) -> None:

@@ -17,7 +17,7 @@ from rest_framework.viewsets import ModelViewSet
 from permissions.pep.decorators import open_view, require_permission
 from permissions.pep.drf import HasPermission, PermittedFilter
 from permissions.pep.queryset import permitted
-from tests.permissions.pep.rows import Message, Post
+from tests.permissions.pep.rows import Message, Note, Post
 
 REFUSED: list[str] = []
 
@@ -151,6 +151,7 @@ urlpatterns = [
     path("realm/", require_permission("post:view")(shown), name="realm"),
     path("async/", require_permission("post:view")(ashown), name="async"),
     path("by-model/<str:pk>/", require_permission("post:edit", resource=Post)(shown)),
+    path("by-note/<str:pk>/", require_permission("note:view", resource=Note)(shown)),
     path("by-text/<str:pk>/", require_permission("post:edit", resource="post:{pk}")(shown)),
     path("by-function/<int:pk>/", edit(shown)),
     path("by-row/<int:pk>/", require_permission("post:edit", resource=lambda request, pk: Post(pk=pk))(shown)),
