@@ -85,28 +85,14 @@ def django_db_keepdb(servers: Servers) -> bool:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> None:
     """Each test that commits is followed by a flush. Django's own names of models and permissions, which no test writes, took
-    half of it to be emptied and made again; they stay. And PostgreSQL takes ten times as long to truncate forty tables, each with
-    new files for itself and its indexes, as to delete the few rows of a test."""
+    half of it to be emptied and made again; they stay."""
     from django.contrib.contenttypes.management import create_contenttypes
     from django.core.management.commands import flush
     from django.db.models.signals import post_migrate
 
-    def most_bytes(connection: Any) -> int:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT max(pg_relation_size(oid)) FROM pg_class WHERE relname LIKE 'permissions\\_%' AND relkind = 'r'"
-            )
-            return int(cursor.fetchone()[0])
-
     def sql_flush(style: Any, connection: Any, reset_sequences: bool = True, allow_cascade: bool = False) -> Any:
         tables = connection.introspection.django_table_names(only_existing=True, include_views=False)
         emptied = [table for table in tables if table not in {"django_content_type", "auth_permission"}]
-        # Deleted rows stay in their pages, and a test may leave many.
-        if connection.vendor == "postgresql" and not reset_sequences and most_bytes(connection) < 1_000_000:
-            # Users last: their triggers are always on, and would tell of each subject that is still there.
-            emptied.sort(key="auth_user".__eq__)
-            deletes = "".join(f"DELETE FROM {connection.ops.quote_name(table)};" for table in emptied)
-            return [f"SET session_replication_role = replica; {deletes} SET session_replication_role = origin"]
         return connection.ops.sql_flush(style, emptied, reset_sequences=reset_sequences, allow_cascade=allow_cascade)
 
     flush.sql_flush = sql_flush  # type: ignore[attr-defined]  # its module imports it by name
