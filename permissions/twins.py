@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import wraps
+from functools import partial, wraps
 from time import clock_gettime_ns
 from typing import Any, Unpack
 from weakref import WeakKeyDictionary
@@ -56,6 +56,13 @@ def is_stale(realm: str) -> bool:
     return state is not None and SWITCH.on is None and clock_gettime_ns(CLOCK) - state.known_head_ns > state.max_age_ns
 
 
+def _asked(running: dict[str, asyncio.Task[None]], realm: str, task: asyncio.Task[None]) -> None:
+    if running.get(realm) is task:
+        del running[realm]
+    if not task.cancelled():
+        task.exception()  # looked at: all who waited may have left, and asyncio would log it as nobody's
+
+
 async def afresh(realm: str) -> None:
     """Has the head asked for, once for all who wait. Raises what a check raises.
 
@@ -66,7 +73,7 @@ async def afresh(realm: str) -> None:
     task = running.get(realm)
     if task is None:
         task = running[realm] = asyncio.ensure_future(_refresh_in_thread(realm))
-        task.add_done_callback(lambda done: running.pop(realm, None) if running.get(realm) is done else None)
+        task.add_done_callback(partial(_asked, running, realm))
     await asyncio.wait([task])  # whoever waits may leave, and takes nobody else's answer along
     task.result()
 
