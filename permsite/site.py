@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import path
 from django.utils.translation import gettext_lazy as _
 
 from permsite import protection
@@ -45,6 +46,16 @@ class Site(Base):
             return protection.refuse_write(request) or inner(request, *args, **kwargs)
 
         return update_wrapper(limited, inner)
+
+    def get_urls(self) -> list[Any]:
+        # Late, as below.
+        from controlplane.pages.view import control_page  # noqa: PLC0415
+
+        return [
+            path("control/", self.admin_view(control_page), name="control"),
+            path("control/<slug:name>/", self.admin_view(control_page), name="control_page"),
+            *super().get_urls(),
+        ]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
         apps = super().get_app_list(request, app_label)

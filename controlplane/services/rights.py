@@ -20,6 +20,13 @@ OPERATE: Final = "permsite.control:operate"
 CONFIG_PAGE: Final = "permsite.control:config"
 MAINTENANCE_PAGE: Final = "permsite.control:maintenance"
 CACHE_PAGE: Final = "permsite.control:cache"
+APPROVE: Final = "permsite.control:approve"
+EXPORT: Final = "permsite.control:export"
+
+
+def on_page(name: str) -> str:
+    """The resource that stands for a page."""
+    return f"permsite.control:{name}"
 
 
 def control_realm() -> str:
