@@ -96,8 +96,32 @@ def django_db_setup(django_db_setup: None) -> None:
         return connection.ops.sql_flush(style, emptied, reset_sequences=reset_sequences, allow_cascade=allow_cascade)
 
     flush.sql_flush = sql_flush  # type: ignore[attr-defined]  # its module imports it by name
+    _flush_again_after_deadlock()
     assert post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
     assert post_migrate.disconnect(create_contenttypes)
+
+
+def _flush_again_after_deadlock() -> None:
+    """What a test gave up may still read on a thread of ours, and hold what the flush wants while it wants what that holds.
+
+    PostgreSQL then ends one of the two, often the flush. The reader is soon through, so the flush gets another turn.
+    """
+    from django.db import OperationalError
+    from django.db.backends.base.operations import BaseDatabaseOperations
+
+    once = BaseDatabaseOperations.execute_sql_flush
+
+    def execute_sql_flush(self: Any, sql_list: list[str]) -> None:
+        for left in reversed(range(5)):
+            try:
+                once(self, sql_list)
+            except OperationalError as error:
+                if not left or "deadlock" not in str(error):
+                    raise
+            else:
+                return
+
+    BaseDatabaseOperations.execute_sql_flush = execute_sql_flush  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="session")
