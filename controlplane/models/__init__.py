@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from controlplane.models.config import ConfigRevision
+from controlplane.models.live import FrameMean, LiveBeat, LiveEvent, LiveFrame, LiveMessage
 from controlplane.models.loop import LoopLease
 
-__all__ = ["ConfigRevision", "LoopLease"]
+__all__ = ["ConfigRevision", "FrameMean", "LiveBeat", "LiveEvent", "LiveFrame", "LiveMessage", "LoopLease"]
