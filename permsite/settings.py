@@ -78,6 +78,8 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "django_tasks",
+    "django_tasks_db",
     "permissions.apps.PermissionsConfig",
     "controlplane.apps.ControlPlaneConfig",
     "permsite.apps.PermsiteConfig",
@@ -304,6 +306,9 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [path for path in (BASE_DIR / "static",) if path.is_dir()]
+
+# Jobs: a queue in the database, so that one asked for in a transaction that is rolled back was never asked for.
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["jobs"]}}
 
 # Logs.
 LOGGING = logging.configuration(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from controlplane.models.config import ConfigRevision
+from controlplane.models.jobs import OperationRun
 from controlplane.models.live import FrameMean, LiveBeat, LiveEvent, LiveFrame, LiveMessage
 from controlplane.models.loop import LoopLease
 
-__all__ = ["ConfigRevision", "FrameMean", "LiveBeat", "LiveEvent", "LiveFrame", "LiveMessage", "LoopLease"]
+__all__ = ["ConfigRevision", "FrameMean", "LiveBeat", "LiveEvent", "LiveFrame", "LiveMessage", "LoopLease", "OperationRun"]
