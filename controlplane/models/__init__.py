@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from controlplane.models.alerts import AlertDelivery, AlertHandler, AlertIncident, AlertRound, AlertRule, AlertSilence
 from controlplane.models.config import ConfigRevision
 from controlplane.models.jobs import OperationRun
 from controlplane.models.live import FrameMean, LiveBeat, LiveEvent, LiveFrame, LiveMessage
 from controlplane.models.loop import LoopLease
 
-__all__ = ["ConfigRevision", "FrameMean", "LiveBeat", "LiveEvent", "LiveFrame", "LiveMessage", "LoopLease", "OperationRun"]
+__all__ = [
+    "AlertDelivery",
+    "AlertHandler",
+    "AlertIncident",
+    "AlertRound",
+    "AlertRule",
+    "AlertSilence",
+    "ConfigRevision",
+    "FrameMean",
+    "LiveBeat",
+    "LiveEvent",
+    "LiveFrame",
+    "LiveMessage",
+    "LoopLease",
+    "OperationRun",
+]
