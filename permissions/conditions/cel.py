@@ -49,16 +49,21 @@ class CelCondition:
 
 
 class CelLanguage:
-    __slots__ = ()
+    """`names`: what its texts may speak of; those of a decision's conditions, unless another use has its own."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self, names: frozenset[str] = NAMES) -> None:
+        self._names = names
 
     def compile(self, text: str) -> Condition:
         """Raises ConditionSyntaxError with a message a person can act on."""
-        return _compiled(text)
+        return _compiled(text, self._names)
 
 
 @lru_cache(maxsize=MAX_PROGRAMS)
-def _compiled(text: str) -> CelCondition:
-    bound = scan(text)
+def _compiled(text: str, names: frozenset[str]) -> CelCondition:
+    bound = scan(text, names)
     try:
         program = cel.compile(text)
         variables = frozenset(program.variables())
@@ -70,8 +75,8 @@ def _compiled(text: str) -> CelCondition:
             raise ConditionSyntaxError("not a CEL expression: the compiler failed on it") from error
         raise
     # The scanner has looked at every word already; should it ever read a text otherwise than the compiler, this still holds.
-    for unknown in sorted(variables - NAMES - TYPES - bound):
-        raise ConditionSyntaxError(f"unknown name {unknown!r}; known are {', '.join(sorted(NAMES))}")
+    for unknown in sorted(variables - names - TYPES - bound):
+        raise ConditionSyntaxError(f"unknown name {unknown!r}; known are {', '.join(sorted(names))}")
     for unknown in sorted(functions - FUNCTIONS - METHODS - _BUILT_IN):
         # A macro with the wrong number of arguments arrives here as a function nobody has.
         raise ConditionSyntaxError(f"unknown function {unknown!r}, or a macro with the wrong number of arguments")

@@ -83,13 +83,13 @@ class _Bracket:
     variable: str = ""
 
 
-def scan(text: str) -> frozenset[str]:
-    """Raises ConditionSyntaxError; answers the variables that macros bind."""
+def scan(text: str, names: frozenset[str] = NAMES) -> frozenset[str]:
+    """Raises ConditionSyntaxError; answers the variables that macros bind. `names`: what the text may speak of."""
     if len(text) > MAX_LENGTH:
         raise ConditionSyntaxError(f"the condition has {len(text)} characters; at most {MAX_LENGTH} are allowed")
     if not text.strip():
         raise ConditionSyntaxError("the condition is empty")
-    return _Scanner(tokens_of(text)).scan()
+    return _Scanner(tokens_of(text), names).scan()
 
 
 def tokens_of(text: str) -> list[Token]:
@@ -137,8 +137,9 @@ def _end_of_string(text: str, begin: int, opening: str) -> int:
 class _Scanner:
     """One pass over the tokens, with a stack of open brackets."""
 
-    def __init__(self, tokens: list[Token]) -> None:
+    def __init__(self, tokens: list[Token], names: frozenset[str]) -> None:
         self.tokens = tokens
+        self.names = names
         self.open: list[_Bracket] = []
         self.bound: set[str] = set()
         self.operators = self.pluses = self.steps = 0
@@ -223,9 +224,9 @@ class _Scanner:
     def _variable(self, name: str, place: str) -> None:
         if any(bracket.variable == name for bracket in self.open):
             return
-        if name not in NAMES | TYPES:
-            raise ConditionSyntaxError(f"{place}: unknown name {name!r}; known are {_listed(NAMES)}")
-        if name in NAMES and self._macro() == "map":
+        if name not in self.names | TYPES:
+            raise ConditionSyntaxError(f"{place}: unknown name {name!r}; known are {_listed(self.names)}")
+        if name in self.names and self._macro() == "map":
             # What map has gathered is copied again with every element: l.map(x, l) over 1,000 entries took 58 s.
             raise ConditionSyntaxError(f"{place}: inside map only its own variable can be used, not {name!r}")
 
@@ -239,7 +240,7 @@ class _Scanner:
                 f"{place}: {token.value!r} takes a variable and an expression, as in x.{token.value}(v, v > 0)"
             )
         variable = following[0].value
-        if variable in NAMES | TYPES | _WORDS | {"in"}:
+        if variable in self.names | TYPES | _WORDS | {"in"}:
             raise ConditionSyntaxError(f"{place}: the variable of {token.value!r} needs a name of its own, not {variable!r}")
         self.has_macro = True
         self.bound.add(variable)
