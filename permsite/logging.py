@@ -1,15 +1,16 @@
-"""JSON log lines with the request's id; colours on a terminal; what looks like a secret never leaves the process."""
+"""JSON log lines with the ids of request and trace; colours on a terminal; what looks like a secret never leaves the process."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 import logging
+import os
 import re
-from contextvars import ContextVar
+import socket
 from typing import Any, Final
 
-request_id: ContextVar[str] = ContextVar("permsite_request_id", default="")
+from resilience import trace
 
 HIDDEN: Final = "[hidden]"
 # An API key, a bearer credential, the password part of a URL, and `name=value` or `"name": "value"` of the usual names.
@@ -32,10 +33,17 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
     "request",
-    "request_id",
     "color_message",
 }
 _COLOURS: Final = {"DEBUG": "\033[2m", "INFO": "\033[32m", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[1;31m"}
+
+
+_HOST: Final = socket.gethostname()
+
+
+def instance() -> str:
+    """Host and process: two containers may both run as process 1."""
+    return f"{_HOST}:{os.getpid()}"
 
 
 def without_secrets(text: str) -> str:
@@ -65,7 +73,8 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class JSONFormatter(logging.Formatter):
-    """One object a line: time (UTC), level, logger, event, request_id, then what the call passed as `extra`."""
+    """One object a line: time (UTC), level, logger, event, instance, request_id, trace_id, span_id, realm, actor, then what the
+    call passed as `extra`: its own realm or actor goes before the request's."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -73,10 +82,11 @@ class JSONFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
+            "instance": instance(),
         }
-        if found := request_id.get():
-            line["request_id"] = found
-        line |= {name: value for name, value in _extra(record).items() if name not in line}
+        extra = {name: value for name, value in _extra(record).items() if name not in line}
+        # A caller chooses a request id and an account's name: what looks like a secret in them is hidden as elsewhere.
+        line |= {name: without_secrets(value) for name, value in trace.fields().items()} | extra
         if record.exc_info:
             line["exception"] = without_secrets(self.formatException(record.exc_info))
         return json.dumps(line, default=str, ensure_ascii=False)
@@ -88,7 +98,8 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = dt.datetime.fromtimestamp(record.created, dt.UTC).strftime("%H:%M:%S")
         colour = _COLOURS.get(record.levelname, "")
-        found = f" \033[2m[{request_id.get()}]\033[0m" if request_id.get() else ""
+        known = trace.current()
+        found = f" \033[2m[{known.request_id}]\033[0m" if known is not None else ""
         text = f"{time} {colour}{record.levelname.lower():<7}\033[0m {record.getMessage()}{found}"
         if record.exc_info:
             text += "\n" + without_secrets(self.formatException(record.exc_info))

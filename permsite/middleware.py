@@ -1,9 +1,8 @@
-"""For Django's share of the site: the request's id in and out, and the content security policy by path."""
+"""For Django's share of the site: the request's id and trace, and the content security policy by path."""
 
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
@@ -14,7 +13,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from permsite import logging
+from resilience import trace
 
 REQUEST_ID: Final = "X-Request-ID"
 MAX_REQUEST_ID: Final = 200
@@ -23,12 +22,13 @@ _CONTROL: Final = re.compile(r"[^\x20-\x7e]")
 
 
 def request_id_of(received: str) -> str:
-    """What the caller sent, made harmless, or an id of our own."""
-    return _CONTROL.sub("", received)[:MAX_REQUEST_ID].strip() or uuid.uuid4().hex
+    """What the caller sent, made harmless; empty where nothing of it is left."""
+    return _CONTROL.sub("", received)[:MAX_REQUEST_ID].strip()
 
 
 class RequestIDMiddleware:
-    """Gives each request an id, in `request.request_id`, in every log line written for it, and in the answer.
+    """Gives each request an id, in `request.request_id`, in every log line written for it, and in the answer; goes on with the
+    trace that came with it, or begins one.
 
     Works for both kinds of views: a sync middleware would cost a thread hop for every async one behind it.
     """
@@ -57,11 +57,10 @@ class RequestIDMiddleware:
 
 
 def _begin(request: HttpRequest) -> str:
-    found = request_id_of(request.headers.get(REQUEST_ID, ""))
-    request.request_id = found  # type: ignore[attr-defined]  # Django's way to carry something with the request
     # Not reset afterwards: Django logs a refused request once the middleware are through. Each request has a context of its own.
-    logging.request_id.set(found)
-    return found
+    begun = trace.begin(request.headers.get(trace.TRACEPARENT, ""), request_id_of(request.headers.get(REQUEST_ID, "")))
+    request.request_id = begun.request_id  # type: ignore[attr-defined]  # Django's way to carry something with the request
+    return begun.request_id
 
 
 PAGES: Final = {

@@ -19,6 +19,7 @@ from permissions.errors import Refused
 from permissions.models import Realm, Resource
 from permissions.pep.freshness import COOKIE
 from permissions.writing import Actor
+from resilience import trace
 
 SESSION_KEY: Final = "permsite_realm"
 # How many scopes or resources a list asks about. Measured in `lookup`: some 10 µs each once loaded; chosen so that a page stays
@@ -57,6 +58,7 @@ def is_break_glass(request: HttpRequest) -> bool:
 def actor_of(request: HttpRequest) -> Actor:
     """Who is audited, and whose permissions the guards ask."""
     ref = subject_ref(request)
+    trace.note(actor=ref)
     return Actor("user", ref, subject=ref, administrator=is_break_glass(request))
 
 
@@ -68,6 +70,7 @@ class Asker:
         self.realm = realm
         self.break_glass = is_break_glass(request)
         self.unavailable = False
+        trace.note(realm=realm.name, actor=self.ref)
         self._token = _token(request, realm)
         self._known: dict[tuple[str, str | None], bool] = {}
         self._facts: SubjectFacts | None = None

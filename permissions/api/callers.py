@@ -16,6 +16,7 @@ from permissions.errors import Forbidden, NotFound
 from permissions.identity.keys import Caller
 from permissions.models import Realm, RoleBinding
 from permissions.writing import Actor
+from resilience import trace
 
 REALM: Final = "realm"  # the query parameter by which a person names a realm
 
@@ -81,8 +82,12 @@ def asker_of(request: HttpRequest, named: str | None) -> Asker:
 
     Raises NotAuthenticated, Forbidden for a key that names another realm, NotFound for a person who names none of ours.
     """
-    if isinstance(request.auth, Caller):
-        return _of_key(request.auth, named)
+    found = _of_key(request.auth, named) if isinstance(request.auth, Caller) else _of_person(request, named)
+    trace.note(realm=found.realm, actor=found.actor.name if found.actor is not None else "")
+    return found
+
+
+def _of_person(request: HttpRequest, named: str | None) -> Asker:
     user: Any = request.user
     if user is None or not user.is_authenticated:
         raise NotAuthenticated("send an API key as 'Authorization: Bearer <key>', or log in")

@@ -19,6 +19,7 @@ from permissions.authzen.ports import Call, Caller, Callers, DecisionPoint, Endp
 from permissions.engine.reasons import InvalidRequestError, Unavailable
 from permissions.engine.types import Request
 from permissions.errors import Refused
+from resilience import trace
 
 log = logging.getLogger("permissions.authzen")
 
@@ -127,6 +128,8 @@ class Application:
     ) -> tuple[bytes, Sequence[Header]]:
         """`message`: the body, where it was read already."""
         path, method = scope["path"], scope["method"]
+        # A plain question, answered before this, tells nobody anything: whatever can, is traced.
+        http.begin_trace(headers)
         endpoint = self._endpoints.get(path)
         if endpoint is None:
             document = self._documents.get(path)
@@ -139,6 +142,7 @@ class Application:
             raise HttpError(405, "an evaluation is asked for with POST", (b"allow", b"POST"))
         header = headers.get(b"authorization", b"").decode("latin-1")
         caller = self._callers.warm(header) or await self._find_caller(header)
+        trace.note(realm=caller.realm)
         if headers.get(b"content-type") != http.JSON_TYPE:
             http.check_content_type(headers)
         token = headers.get(b"x-permission-token", b"").decode("latin-1").strip()

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
 from permissions.authzen.messages import encode
+from resilience import trace
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -20,6 +21,7 @@ JSON: Final = (b"content-type", JSON_TYPE)
 _SINGLE: Final = frozenset({b"authorization", b"content-type", b"content-length", b"x-request-id", b"x-permission-token"})
 _charset: Final = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)"?', re.IGNORECASE)
 _controls: Final = re.compile(rb"[\x00-\x1f\x7f]")
+_unprintable: Final = re.compile(rb"[^\x20-\x7e]")
 
 
 class HttpError(Exception):
@@ -48,6 +50,14 @@ def echo_of(headers: dict[bytes, bytes]) -> tuple[Header, ...]:
     value = headers.get(b"x-request-id")
     kept = _controls.sub(b"", value)[:MAX_REQUEST_ID] if value else b""
     return ((b"x-request-id", kept),) if kept else ()
+
+
+def begin_trace(headers: dict[bytes, bytes]) -> None:
+    """Goes on with the caller's trace, or begins one, for what is told of this request from here on."""
+    echoed = echo_of(headers)
+    # As Django's share has it: the printable ones of ASCII, or an id of our own.
+    request_id = _unprintable.sub(b"", echoed[0][1]).decode("ascii").strip() if echoed else ""
+    trace.begin(headers.get(b"traceparent", b"").decode("latin-1"), request_id)
 
 
 def check_content_type(headers: dict[bytes, bytes]) -> None:

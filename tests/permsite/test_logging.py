@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import sys
 
 import pytest
 
 from permsite import logging as ours
+from resilience import trace
 
 
 @pytest.fixture
@@ -24,9 +26,9 @@ def logged():
     logger.addHandler(handler)
     logger.propagate = False
     # A request of an earlier test may have left its id in this thread.
-    reset = ours.request_id.set("")
+    trace.clear()
     yield logger, lambda: json.loads(stream.getvalue().splitlines()[-1])
-    ours.request_id.reset(reset)
+    trace.clear()
     logger.removeHandler(handler)
 
 
@@ -40,10 +42,28 @@ def test_a_line_says_when_how_bad_who_and_what(logged):
 
 def test_a_line_carries_the_id_of_the_request_it_was_written_for(logged):
     logger, last = logged
-    reset = ours.request_id.set("r-1")
+    trace.begin("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "r-1")
+    trace.note(realm="default", actor="user:alice")
     logger.info("asked")
-    ours.request_id.reset(reset)
-    assert last()["request_id"] == "r-1"
+    line = last()
+    assert line["request_id"] == "r-1" and line["trace_id"] == "a" * 32 and line["span_id"] != "b" * 16
+    assert line["realm"] == "default" and line["actor"] == "user:alice"
+    assert line["instance"].endswith(f":{os.getpid()}")
+
+
+def test_what_the_call_itself_names_goes_before_what_the_request_knew(logged):
+    logger, last = logged
+    trace.begin()
+    trace.note(realm="default", actor="user:alice")
+    logger.info("has ended", extra={"realm": "other"})
+    assert last()["realm"] == "other" and last()["actor"] == "user:alice"
+
+
+def test_a_secret_sent_as_a_request_id_is_hidden(logged):
+    logger, last = logged
+    trace.begin("", "ps_abcd1234_" + "S3cret-key_part" * 3)
+    logger.info("asked")
+    assert "S3cret" not in json.dumps(last())
 
 
 def test_an_exception_is_part_of_its_line(logged):
