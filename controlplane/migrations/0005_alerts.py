@@ -169,6 +169,7 @@ class Migration(migrations.Migration):
                 ("values", models.JSONField(default=dict, verbose_name="figures")),
                 ("detail", models.CharField(blank=True, default="", max_length=300, verbose_name="detail")),
                 ("pending_at", models.DateTimeField(verbose_name="pending since")),
+                ("seen_at", models.DateTimeField(verbose_name="last true")),
                 ("fired_at", models.DateTimeField(blank=True, null=True, verbose_name="firing since")),
                 ("resolved_at", models.DateTimeField(blank=True, null=True, verbose_name="resolved")),
                 ("told_at", models.DateTimeField(blank=True, null=True, verbose_name="last notice")),

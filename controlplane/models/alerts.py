@@ -98,6 +98,7 @@ class AlertIncident(models.Model):
     values = models.JSONField(_("figures"), default=dict)
     detail = models.CharField(_("detail"), max_length=300, blank=True, default="")
     pending_at = models.DateTimeField(_("pending since"))
+    seen_at = models.DateTimeField(_("last true"))
     fired_at = models.DateTimeField(_("firing since"), null=True, blank=True)
     resolved_at = models.DateTimeField(_("resolved"), null=True, blank=True)
     told_at = models.DateTimeField(_("last notice"), null=True, blank=True)
