@@ -57,6 +57,8 @@ class Page:
     # Events whose names begin so renew the parts at once; else they are renewed every `renew_s` seconds, 0: never.
     topics: ClassVar[tuple[str, ...]] = ()
     renew_s: ClassVar[float] = 0.0
+    # What the page's own scripts want from the socket besides frames: `events`, `nodes`.
+    streams: ClassVar[tuple[str, ...]] = ()
     # ES modules below static/, besides controlplane/live.js.
     scripts: ClassVar[tuple[str, ...]] = ()
     # Field `action` of a form -> what it does.

@@ -19,6 +19,10 @@ from permissions import pdp
 from permissions.admin.asker import actor_of
 from permissions.errors import Refused
 
+# Where the page's script connects, and what it asks while it cannot.
+SOCKET: Final = "/ws/control/"
+EVENTS: Final = "/api/v1/system/events"
+HISTORY: Final = "/api/v1/system/performance"
 # What the audit keeps of a reason.
 MAX_REASON: Final = 1000
 
@@ -62,6 +66,7 @@ def _context(page: Page, look: Look, request: HttpRequest) -> dict[str, Any]:
         if may_operate
         else _("This needs %(code)s on %(page)s.") % {"code": rights.OPERATE, "page": rights.on_page(page.name)},
         "tabs": tabs(request, page.name),
+        "live_urls": live_urls(request, page.name),
         **page.context(look),
     }
 
@@ -101,6 +106,19 @@ def tabs(request: HttpRequest, active: str) -> list[dict[str, Any]]:
         if may:
             found.append({"title": page.title, "url": page_url(page.name), "active": page.name == active})
     return found
+
+
+def live_urls(request: HttpRequest, name: str) -> dict[str, str]:
+    """Where the page's script connects and asks; the snapshot is that of the page as it is filtered."""
+    filters = request.GET.copy()
+    filters.pop("part", None)
+    snapshot = reverse("api-snapshot", args=[name])
+    return {
+        "socket": SOCKET,
+        "snapshot": f"{snapshot}?{filters.urlencode()}" if filters else snapshot,
+        "events": EVENTS,
+        "history": HISTORY,
+    }
 
 
 def page_url(name: str) -> str:
