@@ -7,6 +7,7 @@ from controlplane.models.config import ConfigRevision
 from controlplane.models.jobs import OperationRun
 from controlplane.models.live import FrameMean, LiveBeat, LiveEvent, LiveFrame, LiveMessage
 from controlplane.models.loop import LoopLease
+from controlplane.models.sessions import BrowserSession
 
 __all__ = [
     "AlertDelivery",
@@ -15,6 +16,7 @@ __all__ = [
     "AlertRound",
     "AlertRule",
     "AlertSilence",
+    "BrowserSession",
     "ConfigRevision",
     "FrameMean",
     "LiveBeat",

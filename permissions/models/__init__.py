@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from permissions.models.assertions import Assertion
 from permissions.models.audit import AuditEvent
 from permissions.models.bindings import RoleBinding
 from permissions.models.catalog import (
@@ -16,18 +17,20 @@ from permissions.models.catalog import (
 )
 from permissions.models.history import HistoryFloor, RowHistory
 from permissions.models.hot import HotItem
-from permissions.models.identity import ApiKey
+from permissions.models.identity import ApiKey, KeyUse
 from permissions.models.realm import Changelog, Realm
 from permissions.models.resources import Resource
 from permissions.models.subjects import Membership, Subject, Team
 
 __all__ = [
     "ApiKey",
+    "Assertion",
     "AuditEvent",
     "Changelog",
     "GroupLine",
     "HistoryFloor",
     "HotItem",
+    "KeyUse",
     "Membership",
     "Permission",
     "PermissionGroup",

@@ -1,4 +1,4 @@
-"""ApiKey: an enforcement point or a management client, known by the hash of its key."""
+"""ApiKey: an enforcement point or a management client, known by the hash of its key; KeyUse: when it was last seen."""
 
 from __future__ import annotations
 
@@ -56,3 +56,18 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class KeyUse(models.Model):
+    """Beside the key and not in it: a key's row makes a revision whenever it changes, and being used is no change."""
+
+    key = models.OneToOneField(ApiKey, on_delete=models.CASCADE, primary_key=True, related_name="use", verbose_name=_("API key"))
+    last_used_at = models.DateTimeField(_("last used"))
+
+    class Meta:
+        verbose_name = _("use of an API key")
+        verbose_name_plural = _("uses of API keys")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.key_id)

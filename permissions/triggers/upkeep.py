@@ -9,16 +9,16 @@ from django.apps import apps
 from django.db import connections, router, transaction
 
 from permissions import conf
-from permissions.models import Changelog, HistoryFloor, HotItem, Realm, RowHistory
+from permissions.models import Assertion, Changelog, HistoryFloor, HotItem, KeyUse, Realm, RowHistory
 from permissions.triggers import users
 from permissions.triggers.installed import install, remove
 from permissions.triggers.schema import schema_of
 from permissions.triggers.tables import AUDIT, FLOOR, HISTORY, REALM, TABLES
 
 FIRST_REALM = "default"
-# Written by triggers, or sealed by them, or a tally of what was asked: no change of theirs is a change of the model.
+# Written by triggers, or sealed by them, or a tally of what was asked, or a question kept: no change of theirs is a change of the model.
 _WITHOUT_REVISION = frozenset(
-    {Changelog._meta.db_table, AUDIT, HotItem._meta.db_table, RowHistory._meta.db_table, HistoryFloor._meta.db_table}
+    {AUDIT, *(model._meta.db_table for model in (Assertion, Changelog, HistoryFloor, HotItem, KeyUse, RowHistory))}
 )
 
 
