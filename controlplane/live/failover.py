@@ -1,0 +1,141 @@
+"""Redis while it answers, else what stands behind it: rows, or the memory of a site that is one process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from controlplane.live.port import Event, Heard, LiveError, LiveStore
+from resilience.clock import SYSTEM, Clock
+
+log = logging.getLogger("controlplane.live")
+
+T = TypeVar("T")
+# Seconds until a store that did not answer is asked again.
+RETRY_S: Final = 1.0
+# Seconds between two looks for processes that cannot reach the first store, while this one can.
+CUT_OFF_S: Final = 5.0
+
+
+class FailoverStore:
+    """Every process decides for itself which store it speaks to; who leads reads both, and tells both if need be."""
+
+    def __init__(self, first: LiveStore, second: LiveStore, clock: Clock = SYSTEM) -> None:
+        self.first, self.second = first, second
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._retry_at: float | None = None
+        self._looked_at = -CUT_OFF_S
+        self._has_cut_off = False
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the first store did not answer when it was last asked."""
+        return self._retry_at is not None
+
+    @property
+    def name(self) -> str:
+        return self.second.name if self.is_down else self.first.name
+
+    @property
+    def beat_s(self) -> float:
+        return self.first.beat_s
+
+    def _either(self, call: Callable[[LiveStore], T]) -> T:
+        if self._may_ask():
+            try:
+                answer = call(self.first)
+            except LiveError as error:
+                self._failed(error)
+            else:
+                self._answered()
+                return answer
+        return call(self.second)
+
+    def _may_ask(self) -> bool:
+        return self._retry_at is None or self._clock.monotonic() >= self._retry_at
+
+    def _failed(self, error: LiveError) -> None:
+        with self._lock:
+            was_down, self._retry_at = self._retry_at is not None, self._clock.monotonic() + RETRY_S
+        if not was_down:
+            log.warning("the live page goes by %s: %s did not answer (%s)", self.second.name, self.first.name, error)
+
+    def _answered(self) -> None:
+        with self._lock:
+            was_down, self._retry_at = self._retry_at is not None, None
+        if was_down:
+            log.info("the live page goes by %s again", self.first.name)
+
+    def beat(self, node: str, figures: bytes) -> None:
+        self._either(lambda store: store.beat(node, figures))
+
+    def leave(self, node: str) -> None:
+        self._either(lambda store: store.leave(node))
+
+    def nodes(self) -> dict[str, bytes]:
+        """Of both: a process that moved may be in either, so the caller takes the younger beat (`seq`) of one that is in both."""
+        found: dict[str, bytes] = {}
+        if self._may_ask():
+            try:
+                found = self.first.nodes()
+                self._answered()
+            except LiveError as error:
+                self._failed(error)
+        now = self._clock.monotonic()
+        if self.is_down or self._has_cut_off or now >= self._looked_at + CUT_OFF_S:
+            self._looked_at = now
+            try:
+                others = {node: body for node, body in self.second.nodes().items() if node not in found}
+            except LiveError:
+                if self.is_down:
+                    raise
+                others = {}
+            self._has_cut_off = bool(others) and not self.is_down
+            found = {**others, **found}
+        return found
+
+    def _told(self, call: Callable[[LiveStore], object]) -> None:
+        self._either(call)
+        if self._has_cut_off and not self.is_down:
+            call(self.second)
+
+    def publish(self, kind: str, payload: bytes) -> None:
+        self._told(lambda store: store.publish(kind, payload))
+
+    def listen(self, heard: Heard) -> Callable[[], None]:
+        """To both: which one speaks is for the speaker to know."""
+        ways_out = [store.listen(heard) for store in (self.first, self.second)]
+
+        def leave() -> None:
+            for way_out in ways_out:
+                way_out()
+
+        return leave
+
+    def append(self, events: Sequence[Event]) -> list[str]:
+        return self._either(lambda store: store.append(events))
+
+    def events(self, after: str = "", limit: int = 200) -> list[Event]:
+        return self._either(lambda store: store.events(after, limit))
+
+    def clear_events(self, marker: Event) -> str:
+        cleared = self._either(lambda store: store.clear_events(marker))
+        if not self.is_down:
+            try:
+                self.second.clear_events(marker)
+            except LiveError as error:
+                log.info("what %s holds of events was not cleared: %s", self.second.name, error)
+        return cleared
+
+    def put_frame(self, at_ms: int, frame: bytes) -> None:
+        self._told(lambda store: store.put_frame(at_ms, frame))
+
+    def frames(self, since_s: float) -> list[bytes]:
+        return self._either(lambda store: store.frames(since_s))
+
+    def close(self) -> None:
+        self.first.close()
+        self.second.close()
