@@ -16,7 +16,7 @@ from permissions.triggers.schema import schema_of
 from permissions.triggers.tables import AUDIT, FLOOR, HISTORY, REALM, TABLES
 
 FIRST_REALM = "default"
-# Written by triggers, or sealed by them, or a tally of what was asked, or a question kept: no change of theirs is a change of the model.
+# Written by triggers, sealed by them, a tally of what was asked, or a question kept: their changes do not change the model.
 _WITHOUT_REVISION = frozenset(
     {AUDIT, *(model._meta.db_table for model in (Assertion, Changelog, HistoryFloor, HotItem, KeyUse, RowHistory))}
 )
