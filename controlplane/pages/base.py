@@ -42,6 +42,8 @@ class Look:
 
 # What an action does with a form's fields; it answers what to tell. Raises Refused: nothing was done.
 Act = Callable[[Look, Mapping[str, str], str], str]
+# A question too long for a link: it changes nothing, and gives what the page is drawn with besides.
+Ask = Callable[[Look, Mapping[str, str]], dict[str, Any]]
 
 
 class Page:
@@ -63,10 +65,16 @@ class Page:
     scripts: ClassVar[tuple[str, ...]] = ()
     # Field `action` of a form -> what it does.
     actions: ClassVar[Mapping[str, Act]] = {}
+    # Field `action` of a form that only asks -> what it answers.
+    asks: ClassVar[Mapping[str, Ask]] = {}
 
     @property
     def template(self) -> str:
         return f"controlplane/pages/{self.name}.html"
+
+    def opens(self, look: Look) -> bool:
+        """Whether the page may be seen at all."""
+        return look.may(self.view_code)
 
     def snapshot(self, look: Look) -> dict[str, Any]:
         """What the page shows, as JSON: first paint, polling, and `GET /api/v1/system/snapshot/<name>`."""

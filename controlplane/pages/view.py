@@ -34,8 +34,12 @@ def control_page(request: HttpRequest, name: str = "overview") -> HttpResponse:
         raise Http404
     look = Look(actor_of(request), page.name, request.GET, request)
     try:
-        if not look.may(page.view_code):
+        if not page.opens(look):
             raise PermissionDenied
+        if request.method == "POST" and request.POST.get("action", "") in page.asks:
+            answered = page.asks[request.POST["action"]](look, _fields(request))
+            context = {**admin.site.each_context(request), **_context(page, look, request), **answered}
+            return TemplateResponse(request, page.template, context)
         if request.method == "POST":
             return _act(page, look, request)
         if request.method not in ("GET", "HEAD"):
@@ -77,9 +81,7 @@ def _act(page: Page, look: Look, request: HttpRequest) -> HttpResponse:
     if act is None:
         raise Http404
     reason = request.POST.get(REASON_FIELD, "").strip()
-    fields = {
-        name: str(value) for name, value in request.POST.items() if name not in ("csrfmiddlewaretoken", "action", REASON_FIELD)
-    }
+    fields = _fields(request)
     if not reason or len(reason) > MAX_REASON or not reason.isprintable():
         messages.error(request, _("Say why, in 1 to %(most)s characters on one line.") % {"most": MAX_REASON})
     else:
@@ -94,13 +96,19 @@ def _act(page: Page, look: Look, request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(request.get_full_path())
 
 
+def _fields(request: HttpRequest) -> dict[str, str]:
+    return {
+        name: str(value) for name, value in request.POST.items() if name not in ("csrfmiddlewaretoken", "action", REASON_FIELD)
+    }
+
+
 def tabs(request: HttpRequest, active: str) -> list[dict[str, Any]]:
     """From page to page, of those that may be seen."""
     actor = actor_of(request)
     found = []
     for page in every():
         try:
-            may = rights.may(actor, page.view_code, rights.on_page(page.name))
+            may = page.opens(Look(actor, page.name, {}, request))
         except (pdp.Unavailable, pdp.InvalidRequestError):
             may = False
         if may:
