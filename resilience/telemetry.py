@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -41,17 +42,18 @@ EVENTS: Final[dict[str, str]] = {
     "maintenance.off": "maintenance ended",
 }
 
-Kind = Literal["counter", "gauge"]
+Kind = Literal["counter", "gauge", "histogram"]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure: its labels come from closed sets, never from a caller's key."""
+    """A figure: its labels come from closed sets, never from a caller's key. `buckets`: upper bounds of a histogram, rising."""
 
     name: str
     kind: Kind
     labels: tuple[str, ...]
     help: str
+    buckets: tuple[float, ...] = ()
 
 
 # Every metric. A new one is a row here and a line in its page.
@@ -68,6 +70,7 @@ METRICS: Final[dict[str, Metric]] = {
         Metric("resilience_lock_lost_total", "counter", ("name",), "locks lost while held"),
         Metric("resilience_fallback_total", "counter", ("name", "result"), "fallbacks by result"),
         Metric("resilience_retry_total", "counter", ("name", "result"), "retries by result"),
+        Metric("resilience_timeout_total", "counter", ("name",), "calls whose time was over"),
         Metric("resilience_storage_up", "gauge", ("store",), "1 while the store answers"),
         Metric("resilience_storage_errors_total", "counter", ("class",), "errors of stores by class"),
         Metric("resilience_storage_evicted_total", "counter", (), "keys the memory store dropped before they had run out"),
@@ -104,6 +107,30 @@ class Event:
     attributes: Mapping[str, Any]
 
 
+class Cell:
+    """A histogram that one thread alone adds to, without a lock. `counts`: by bucket, the last one beyond every bound."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A histogram as it is now: how many in each bucket (not summed up), the last one beyond every bound, and their sum."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+
 Callback = Callable[[Event], object]
 
 # Taken again by its holder: what is allocated under it may run a garbage collection, and that a finalizer which counts.
@@ -111,6 +138,8 @@ _lock = threading.RLock()
 _callbacks: tuple[tuple[str, Callback], ...] = ()
 _values: dict[tuple[str, Labels], float] = {}
 _sources: tuple[Callable[[], Iterable[Sample]], ...] = ()
+_cells: dict[tuple[str, Labels], list[Cell]] = {}
+_shared_cells: dict[tuple[str, Labels], Cell] = {}
 
 
 def emit(name: str, /, **attributes: Any) -> None:
@@ -180,6 +209,35 @@ def gauge(name: str, value: float, *labels: str) -> None:
         _values[name, labels] = value
 
 
+def cell(name: str, *labels: str) -> Cell:
+    """A histogram of the table for one thread of a hot path, which adds to it itself; distributions() sums them up."""
+    made = Cell(METRICS[name].buckets)
+    with _lock:
+        _cells.setdefault((name, labels), []).append(made)
+    return made
+
+
+def observe(name: str, value: float, *labels: str) -> None:
+    """Adds to a histogram of the table."""
+    key = (name, labels)
+    with _lock:
+        shared = _shared_cells.get(key)
+        if shared is None:
+            shared = _shared_cells[key] = cell(name, *labels)
+        shared.add(value)
+
+
+def distributions() -> dict[str, dict[Labels, Distribution]]:
+    """Every histogram of the table by labels."""
+    found: dict[str, dict[Labels, Distribution]] = {name: {} for name, metric in METRICS.items() if metric.kind == "histogram"}
+    with _lock:
+        cells = {key: list(held) for key, held in _cells.items()}
+    for (name, labels), held in cells.items():
+        counts = tuple(map(sum, zip(*(list(one.counts) for one in held), strict=True)))
+        found.setdefault(name, {})[labels] = Distribution(held[0].bounds, counts, sum(one.total for one in held))
+    return found
+
+
 def add_source(source: Callable[[], Iterable[Sample]]) -> Callable[[], None]:
     """For holders of their own integers, as hot paths are: `source()` is read at each collect(). Returns a way out."""
     global _sources  # noqa: PLW0603
@@ -195,8 +253,8 @@ def add_source(source: Callable[[], Iterable[Sample]]) -> Callable[[], None]:
 
 
 def collect() -> dict[str, dict[Labels, float]]:
-    """Every metric of the table with its values by labels; several sources of one sample add up."""
-    collected: dict[str, dict[Labels, float]] = {name: {} for name in METRICS}
+    """Every counter and gauge of the table with its values by labels; several sources of one sample add up."""
+    collected: dict[str, dict[Labels, float]] = {name: {} for name, metric in METRICS.items() if metric.kind != "histogram"}
     with _lock:
         # Copied in one step: a finalizer that counts in the middle of a loop would change what is looped over.
         held = _values.copy()
@@ -225,6 +283,8 @@ def reset() -> None:
     with _lock:
         _values.clear()
         _callbacks = ()
+        for one in (one for held in _cells.values() for one in held):
+            one.counts[:], one.total = [0] * len(one.counts), 0.0
 
 
 def _after_fork() -> None:
