@@ -138,7 +138,9 @@ UNFOLD: dict[str, Any] = {
             "950": "oklch(28.2% .091 267.9)",
         },
     },
-    "SIDEBAR": {"navigation": "permissions.admin.navigation.sidebar"},
+    "SIDEBAR": {"navigation": "permissions.admin.navigation.sidebar", "show_search": True, "command_search": True},
+    # Ctrl+K finds objects by name already; this adds the control plane's pages.
+    "COMMAND": {"search_callback": "controlplane.pages.menu.found"},
 }
 
 # What was decided, and what the rows were then.
@@ -298,6 +300,8 @@ SPECTACULAR_SETTINGS = {
 
 # Language, time, files.
 LANGUAGE_CODE = "en"
+# Seconds: a year. Without an age the choice would end with the browser, and the browser's own language come back.
+LANGUAGE_COOKIE_AGE = 31_536_000
 LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 LOCALE_PATHS = [BASE_DIR / "permsite" / "locale"]
 USE_I18N = True

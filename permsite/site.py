@@ -62,6 +62,14 @@ class Site(Base):
         if app_label is not None:
             return list(apps)
         # Imported late: the admin's modules register themselves here, so they import this site's package first.
+        from controlplane.pages import menu  # noqa: PLC0415
         from permissions.admin.navigation import grouped  # noqa: PLC0415
 
-        return grouped(request, apps)
+        control = menu.group(request)
+        return [*([control] if control else []), *grouped(request, apps)]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The overview's tiles, and the groups of what can be edited: each for whoever may see it."""
+        from controlplane.pages.overview import on_index  # noqa: PLC0415 - as above
+
+        return super().index(request, {**(extra_context or {}), "control": on_index(request)})

@@ -9,8 +9,10 @@ from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
 from controlplane.api.base import ControlView
+from controlplane.live.hub import HUB
 from controlplane.pages import every, find
 from controlplane.pages.base import Look
+from controlplane.pages.overview import instances
 from controlplane.services import rights
 from permissions.api import components
 from permissions.api.openapi import Operation, parameter, ref
@@ -26,8 +28,6 @@ class SnapshotView(ControlView):
         return tuple(self.request._request.GET)
 
     def get(self, request: HttpRequest, name: str) -> Response:
-        from controlplane.live.hub import HUB
-
         page = find(name)
         if page is None:
             raise NotFound(f"there is no page {name[:60]!r}")
@@ -39,7 +39,7 @@ class SnapshotView(ControlView):
                 "at": time.time(),
                 "frame": HUB.frame(),
                 "frame_age_s": HUB.frame_age_s(),
-                "nodes": HUB.nodes(),
+                "nodes": instances(),
                 "data": page.snapshot(look),
             }
         )

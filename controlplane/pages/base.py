@@ -35,6 +35,11 @@ class Look:
             self._known[key] = rights.may(self.actor, code, rights.on_page(key[1]))
         return self._known[key]
 
+    @property
+    def request_id(self) -> str:
+        """Of the request behind this look, for the audit."""
+        return str(getattr(self.request, "request_id", "")) if self.request is not None else ""
+
     def get(self, name: str, most: int = 200) -> str:
         """A filter, trimmed and cut."""
         return str(self.query.get(name, "")).strip()[:most]

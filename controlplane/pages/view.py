@@ -12,8 +12,9 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from controlplane.pages import every, find
+from controlplane.pages import find
 from controlplane.pages.base import REASON_FIELD, Look, Page
+from controlplane.pages.menu import visible
 from controlplane.services import rights
 from permissions import pdp
 from permissions.admin.asker import actor_of
@@ -104,16 +105,7 @@ def _fields(request: HttpRequest) -> dict[str, str]:
 
 def tabs(request: HttpRequest, active: str) -> list[dict[str, Any]]:
     """From page to page, of those that may be seen."""
-    actor = actor_of(request)
-    found = []
-    for page in every():
-        try:
-            may = page.opens(Look(actor, page.name, {}, request))
-        except (pdp.Unavailable, pdp.InvalidRequestError):
-            may = False
-        if may:
-            found.append({"title": page.title, "url": page_url(page.name), "active": page.name == active})
-    return found
+    return [{"title": page.title, "url": page_url(page.name), "active": page.name == active} for page in visible(request)]
 
 
 def live_urls(request: HttpRequest, name: str) -> dict[str, str]:

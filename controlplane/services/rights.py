@@ -6,6 +6,7 @@ be turned while no decision can be given.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from permissions import conf, pdp
@@ -41,6 +42,16 @@ def may(actor: Actor, code: str, page: str) -> bool:
     # `full`: a right taken away a moment ago through another worker must not switch a site off.
     request = Request(actor.subject, code, page, asserted="ignore")
     return bool(pdp.decide(request, realm=control_realm(), full=True))
+
+
+def may_each(actor: Actor, wanted: Sequence[tuple[str, str]]) -> list[bool]:
+    """For (code, page) each: a menu asks once for all of its pages."""
+    if actor.administrator:
+        return [True] * len(wanted)
+    if actor.subject is None:
+        return [False] * len(wanted)
+    requests = [Request(actor.subject, code, page, asserted="ignore") for code, page in wanted]
+    return [bool(decision) for decision in pdp.decide_many(requests, realm=control_realm(), full=True)]
 
 
 def require(actor: Actor, code: str, page: str) -> None:

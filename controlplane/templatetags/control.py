@@ -8,6 +8,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from controlplane.pages.banners import banners
 from controlplane.pages.figures import clock, show
 
 register = template.Library()
@@ -31,3 +32,8 @@ def live(frame: Any, name: str, form: str = "count") -> SafeString:
 def at(mapping: Any, key: str) -> Any:
     """A member by a name that is only known in the template."""
     return mapping.get(key) if isinstance(mapping, dict) else None
+
+
+@register.inclusion_tag("controlplane/pages/banners.html")
+def control_banners() -> dict[str, Any]:
+    return {"banners": banners()}

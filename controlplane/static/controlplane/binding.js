@@ -34,6 +34,8 @@ function meter(element, frame) {
 export function bind(root = document) {
   if (latest === null) return;
   for (const element of root.querySelectorAll("[data-live]")) write(element, latest);
+  // Help for an empty system goes with the first figure of its name.
+  for (const element of root.querySelectorAll("[data-empty-while]")) element.hidden ||= latest[element.dataset.emptyWhile] > 0;
   for (const element of root.querySelectorAll("progress[data-live-value], meter[data-live-value]")) meter(element, latest);
 }
 

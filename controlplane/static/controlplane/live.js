@@ -1,6 +1,7 @@
 // The entry of every control page: starts what its elements ask for. A page's own modules listen on the bus of `page.js`.
 import { has, on, setting } from "./page.js";
 import { Transport } from "./transport.js";
+import * as banners from "./banners.js";
 import * as binding from "./binding.js";
 import * as charts from "./charts.js";
 import * as keys from "./keys.js";
@@ -15,11 +16,13 @@ function begin() {
   if (document.querySelector("[data-topics]:not([data-topics='']), [data-chart]")) topics.add("events");
   const transport = new Transport({ topics: [...topics], after: setting("after") });
   status.start();
+  banners.start();
   binding.start();
   parts.start();
   charts.start();
   on("choose", (filters) => transport.choose(filters));
-  on("know", (ids) => transport.know(ids));
+  // What the server drew into the page is not to come again.
+  transport.know([...document.querySelectorAll("[data-id]")].map((item) => item.dataset.id));
   transport.start();
 }
 

@@ -161,8 +161,9 @@ export class Transport {
       this.order.push(event.id);
     }
     while (this.order.length > SEEN) this.seen.delete(this.order.shift());
+    // As they came: what another store held meanwhile may have smaller ids.
     const newest = last || found.at(-1)?.id;
-    if (newest && newest > this.last) this.last = newest;
+    if (newest) this.last = newest;
     if (fresh.length) tell("events", fresh);
   }
 
@@ -171,7 +172,6 @@ export class Transport {
     for (const id of ids) {
       this.seen.add(id);
       this.order.push(id);
-      if (id > this.last) this.last = id;
     }
   }
 
