@@ -7,15 +7,35 @@ from typing import Final
 from resilience import telemetry
 from resilience.telemetry import Metric
 
+# Counted where a socket writes and ends.
+SOCKETS_OPEN: Final = "permsite_sockets_open"
+SOCKET_DROPPED: Final = "permsite_socket_dropped_total"
+SOCKET_CLOSED: Final = "permsite_socket_closed_total"
+SOCKET_REFUSED: Final = "permsite_socket_refused_total"
+
 EVENTS: Final[dict[str, str]] = {
     "loop.led": "this process leads the control loop",
     "loop.lost": "this process leads the control loop no longer",
+    "job.waiting": "a job was asked for, or was put back for another worker",
+    "job.running": "a worker began a job",
+    "job.progress": "a job got further",
+    "job.done": "a job ended well",
+    "job.failed": "a job ended with an error",
+    "job.cancelled": "a person ended a job",
+    "job.lost": "the worker of a job gave no sign of life; the idempotent ones are begun again",
+    "audit.broken": "an entry of an audit chain was altered, removed or put in",
 }
 
 METRICS: Final = (
+    Metric(SOCKETS_OPEN, "gauge", (), "sockets of people that are open, others' guarded ones among them"),
+    Metric(SOCKET_DROPPED, "counter", (), "frames and events that a socket which did not read was not sent"),
+    Metric(SOCKET_CLOSED, "counter", ("code",), "sockets closed by us, by close code"),
+    Metric(SOCKET_REFUSED, "counter", ("reason",), "handshakes refused: by origin, session, permission, number"),
     Metric("permsite_loop_leads", "gauge", (), "1 while this process leads the control loop"),
     Metric("permsite_loop_steps_total", "counter", ("task", "result"), "looks of the loop's tasks: ok, idle, failed, lost"),
     Metric("permsite_loop_pruned_total", "counter", (), "rows of the changelog and of the history of rows that were pruned"),
+    Metric("permsite_jobs_ended_total", "counter", ("kind", "state"), "jobs by how they ended: done, failed, cancelled, lost"),
+    Metric("permsite_jobs_lost_total", "counter", ("kind",), "workers of jobs that gave no sign of life"),
     Metric("permsite_loop_expired_total", "counter", ("kind",), "ends that were announced"),
     # What a scrape adds: `slot` is a process of the host, by the number of its file, which its successor inherits.
     Metric("permsite_build_info", "gauge", ("version", "python", "database"), "always 1; what runs"),

@@ -1,0 +1,1 @@
+"""Background jobs: long operations outside requests, with progress, a log, cancelling, and another attempt after a loss."""
