@@ -45,6 +45,8 @@ METRICS: Final = (
     Metric("permission_cache_warmup_ratio", "gauge", ("component",), "how far the warm-up of a component is, 0 to 1"),
     Metric("permission_decision_log_lines_total", "counter", ("result",), "decisions for the log by what became of them"),
     Metric("permission_cache_warmup_errors_total", "counter", ("component",), "faults of the warm-up by component"),
+    Metric("permission_cache_fills_total", "counter", ("layer",), "snapshots brought into memory, by the layer they came from"),
+    Metric("permission_cache_lock_waits_total", "counter", ("result",), "rebuild locks by what became of the wait for them"),
 )
 
 

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
 
+from resilience import telemetry
 from resilience.clock import SYSTEM, Clock, SystemClock, Timer
 from resilience.errors import DeadlineExceeded
 
@@ -87,7 +88,9 @@ class Deadline:
             await scope.__aexit__(kind, error, trace)
         except TimeoutError:
             # Only the scope's own cancellation comes this way: a TimeoutError of the body is handed in, and not raised here.
-            raise DeadlineExceeded(self.name, self.allowed_s) from error
+            exceeded = DeadlineExceeded(self.name, self.allowed_s)
+            _count(exceeded)
+            raise exceeded from error
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         if self.scope is not None and not self.scope.expired():
@@ -109,7 +112,12 @@ def ensure_time_left() -> None:
     """Raises DeadlineExceeded when the deadline has passed: what has not begun by then does not begin."""
     deadline = _CURRENT.get()
     if deadline is not None and (error := deadline.exceeded()) is not None:
+        _count(error)
         raise error
+
+
+def _count(error: DeadlineExceeded) -> None:
+    telemetry.count("resilience_timeout_total", error.name or "unnamed")
 
 
 def check_seconds(option: str, value: Any, *, zero: bool = False, max_s: float = 86_400.0) -> float:

@@ -24,6 +24,7 @@ Key: TypeAlias = tuple[Kind, str]
 
 # Ids of a warm-up that are asked for in one go.
 FILL_AT_ONCE: Final = 5_000
+FILLS: Final = "permission_cache_fills_total"
 
 _batchers: WeakKeyDictionary[RealmCache, Batcher[Key, None]] = WeakKeyDictionary()
 
@@ -89,6 +90,8 @@ def _proven(cache: RealmCache, kind: Kind, found: dict[str, Candidate]) -> set[s
             proven = [c.snapshot for c in candidates if stamp is not None and c.stamp == stamp]
             resident: list[Snapshot] = cache.keep(kind, proven, built_rev, state.head)
         kept.update(snapshot.ref for snapshot in resident)
+    if kept:
+        telemetry.count(FILLS, "redis", by=len(kept))
     rejected = len(found) - len(kept)
     if rejected:
         telemetry.count("permission_cache_l2_rejected_total", "unproven", by=rejected)
@@ -118,6 +121,8 @@ def _store(cache: RealmCache, reading: Reading) -> None:
     )
     for kind, snapshots in built:
         kept = cache.keep(kind, snapshots, head.rev, head) if snapshots else []
+        if kept:
+            telemetry.count(FILLS, "db", by=len(kept))
         if kept and layer.is_up:
             layer.put_many(head, kind, kept, head.stamp, reading.now_us)
 

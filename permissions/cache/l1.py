@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from permissions import points
 
@@ -48,6 +48,11 @@ class TwoGenerations(Generic[V]):
         if self.on_promoted is not None:
             self.on_promoted(ref)
         return found
+
+    def peek(self, ref: str) -> tuple[V | None, Literal["young", "old"]]:
+        """The entry and the half it is in; a look that counts as no use, and promotes nothing."""
+        found = self.young.get(ref)
+        return (found, "young") if found is not None else (self._old.get(ref), "old")
 
     def demote(self, refs: Iterable[str]) -> None:
         """To the old half, where a first use is noticed: for what nobody has asked for yet. The owner holds the lock."""

@@ -79,6 +79,10 @@ class Link:
             return 0
         return self._guarded(lambda client: _put(client, entries), [key for key, _, _ in entries]) or 0
 
+    def peek(self, key: bytes) -> tuple[bytes | None, int] | None:
+        """The value and its milliseconds to live (-1: no end, -2: not there), for an operator; None where nobody answered."""
+        return None if self.is_down else self._guarded(lambda client: _peek(client, key), [key])
+
     def probe(self) -> None:
         """Asks once whether the store answers again, for the keys that were lost last: of a cluster only some masters may be
         gone."""
@@ -160,6 +164,15 @@ def _get(client: Any, keys: Sequence[bytes]) -> tuple[list[bytes | None], Except
         telemetry.count("permission_cache_l2_rejected_total", "shape", by=len(others))
     fault = next((reply for reply in lost if reply not in others), None)
     return [None if isinstance(reply, Exception) else reply for reply in replies], fault
+
+
+def _peek(client: Any, key: bytes) -> tuple[tuple[bytes | None, int], Exception | None]:
+    try:
+        return (client.get(key), int(client.pttl(key))), None
+    except ResponseError as error:
+        if _is_other_type(error):
+            return (None, -2), None
+        raise
 
 
 def _is_other_type(reply: Exception) -> bool:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Final, Literal
 
 from permissions.cache import l2
-from resilience import registry
+from resilience import registry, telemetry
 from resilience.circuit_breaker.breaker import CircuitBreaker
 from resilience.errors import CircuitOpen, StorageError
 from resilience.lock import DistributedLock, LockFactory
@@ -29,6 +29,8 @@ WAIT_S: Final = 0.1
 LEASE_S: Final = 5.0
 RETRY_S: Final = 5.0
 _LEAST_S: Final = 0.001
+# A lock that is free costs a round trip; one that took longer was waited for (chosen: the first look again is 5 ms later).
+WAITED_S: Final = 0.004
 
 _guard = threading.Lock()
 _in_process: dict[str, threading.Lock] = {}
@@ -50,6 +52,8 @@ def rebuild_lock(realm_id: int, work: Work = "table", *, store: Storage | None =
         # A thread that waited in vain for one of its own process learns nothing from Redis: that one holds the lease.
         if is_local:
             leased = _leased(name, until_s, store)
+        else:
+            _waited("gave_up")
         yield leased is not None
     finally:
         try:
@@ -70,13 +74,22 @@ def _leased(name: str, until_s: float, store: Storage | None) -> DistributedLock
     # In the memory of one process the lock above does it all, and without a second layer nobody leaves anything to be found.
     if store.name == "memory" or not l2.second_layer().is_up:
         return None
-    wait_s = max(until_s - time.monotonic(), 0.0)
+    began_s = time.monotonic()
+    wait_s = max(until_s - began_s, 0.0)
     lock = LockFactory(store).create(name, ttl_s=LEASE_S, renew=False)
     try:
         taken = breaker().call(lock.acquire, wait_s if wait_s > _LEAST_S else 0.0)
     except (CircuitOpen, StorageError):
+        _waited("without")
         return None
+    had_to_wait = until_s - began_s < WAIT_S - WAITED_S or time.monotonic() - began_s > WAITED_S
+    _waited(("waited" if had_to_wait else "at_once") if taken else "gave_up")
     return lock if taken else None
+
+
+def _waited(result: Literal["at_once", "waited", "gave_up", "without"]) -> None:
+    """`without`: Redis did not answer, or was not asked because it did not lately."""
+    telemetry.count("permission_cache_lock_waits_total", result)
 
 
 def _name(realm_id: object, work: str) -> str:
