@@ -4,19 +4,44 @@ from __future__ import annotations
 
 from django.urls import path
 
-from controlplane.api import cache_warm, shapes, snapshot
+from controlplane.api import boards, cache_warm, jobs, shapes, snapshot
+from controlplane.api.breakers import AutoView, BreakersView, BreakerView, ForceClosedView, ForceOpenView
+from controlplane.api.bulkheads import BulkheadsView, DrainView
 from controlplane.api.cache import FlushView
+from controlplane.api.cache_lookup import CacheView, HoldingsView
 from controlplane.api.cache_warm import WarmView
 from controlplane.api.config import HistoryView, IndexView, RollbackView, SectionView, ValidateView
+from controlplane.api.jobs import JobActionView, JobsView, JobView
+from controlplane.api.limits import InspectView, LimitsView, LimitView, OverrideView, ResetView, ShadowView
+from controlplane.api.locks import BreakView, LocksView
 from controlplane.api.maintenance import MaintenanceView
 from controlplane.api.snapshot import SnapshotView
 
 shapes.publish()
 cache_warm.publish()
+boards.publish()
+jobs.publish()
 snapshot.publish()
 
 urlpatterns = [
     path("v1/maintenance", MaintenanceView.as_view(), name="api-maintenance"),
+    path("v1/system/breakers", BreakersView.as_view(), name="api-breakers"),
+    path("v1/system/breakers/<str:name>", BreakerView.as_view(), name="api-breaker"),
+    path("v1/system/breakers/<str:name>/force-open", ForceOpenView.as_view(), name="api-breaker-force-open"),
+    path("v1/system/breakers/<str:name>/force-closed", ForceClosedView.as_view(), name="api-breaker-force-closed"),
+    path("v1/system/breakers/<str:name>/auto", AutoView.as_view(), name="api-breaker-auto"),
+    path("v1/system/bulkheads", BulkheadsView.as_view(), name="api-bulkheads"),
+    path("v1/system/bulkheads/<str:name>/drain", DrainView.as_view(), name="api-bulkhead-drain"),
+    path("v1/system/locks", LocksView.as_view(), name="api-locks"),
+    path("v1/system/locks/<str:name>/break", BreakView.as_view(), name="api-lock-break"),
+    path("v1/system/limits", LimitsView.as_view(), name="api-limits"),
+    path("v1/system/limits/<str:rule>", LimitView.as_view(), name="api-limit"),
+    path("v1/system/limits/<str:rule>/inspect", InspectView.as_view(), name="api-limit-inspect"),
+    path("v1/system/limits/<str:rule>/override", OverrideView.as_view(), name="api-limit-override"),
+    path("v1/system/limits/<str:rule>/reset", ResetView.as_view(), name="api-limit-reset"),
+    path("v1/system/limits/<str:rule>/shadow", ShadowView.as_view(), name="api-limit-shadow"),
+    path("v1/system/cache", CacheView.as_view(), name="api-cache"),
+    path("v1/system/cache/subject", HoldingsView.as_view(), name="api-cache-subject"),
     path("v1/system/cache/flush", FlushView.as_view(), name="api-cache-flush"),
     path("v1/system/cache/warm", WarmView.as_view(), name="api-cache-warm"),
     path("v1/system/config", IndexView.as_view(), name="api-config"),
@@ -24,5 +49,9 @@ urlpatterns = [
     path("v1/system/config/<str:section>/history", HistoryView.as_view(), name="api-config-history"),
     path("v1/system/config/<str:section>/validate", ValidateView.as_view(), name="api-config-validate"),
     path("v1/system/config/<str:section>/rollback", RollbackView.as_view(), name="api-config-rollback"),
+    path("v1/system/jobs", JobsView.as_view(), name="api-jobs"),
+    path("v1/system/jobs/<uuid:run_id>", JobView.as_view(), name="api-job"),
+    path("v1/system/jobs/<uuid:run_id>/cancel", JobActionView.as_view(verb="cancel"), name="api-job-cancel"),
+    path("v1/system/jobs/<uuid:run_id>/repeat", JobActionView.as_view(verb="repeat"), name="api-job-repeat"),
     path("v1/system/snapshot/<str:name>", SnapshotView.as_view(), name="api-snapshot"),
 ]

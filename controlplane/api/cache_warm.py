@@ -9,6 +9,9 @@ from rest_framework.response import Response
 
 from controlplane.api.base import ControlView
 from controlplane.api.cache import TAG
+from controlplane.jobs import service as jobs
+from controlplane.jobs import warming
+from controlplane.models import OperationRun
 from controlplane.services.rights import CACHE_PAGE, OPERATE, VIEW, require
 from permissions.api import components
 from permissions.api.components import Schema, ref
@@ -37,9 +40,17 @@ class WarmView(ControlView):
             raise NotFound(f"there is no realm {realm!r}")
         try:
             progress = warmup.start(realm, rate=data.get("rate", warmup.RATE))
+            # What it looks like from outside this process: a job with a row, that others can see and end too.
+            run = jobs.start(
+                warming.KIND.name,
+                actor=self.actor,
+                args={"realm": realm, "rate": progress.rate},
+                key=warming.key_of(progress),
+                request_id=self.request_id,
+            )
         except ValueError as error:
             raise Invalid([Problem("rate", f"must be snapshots a second, from 1 to {warmup.MOST_RATE}")]) from error
-        return Response(_line(progress), status=202)
+        return Response(_line(progress, str(run.id)), status=202)
 
     def get(self, request: HttpRequest) -> Response:
         require(self.actor, VIEW, CACHE_PAGE)
@@ -79,11 +90,17 @@ class WarmView(ControlView):
         }
 
 
-def _line(progress: Progress | None) -> dict[str, Any]:
-    """All the same members before the first one, so that whoever watches need not tell them apart."""
-    if progress is not None:
-        return progress.as_values()
-    return {**Progress(None).as_values(), "job": None, "state": "none", "seconds": 0.0}
+def _line(progress: Progress | None, run: str = "") -> dict[str, Any]:
+    """All the same members before the first one, so that whoever watches need not tell them apart. `run`: the row of its job."""
+    if progress is None:
+        return {**Progress(None).as_values(), "job": None, "run": None, "state": "none", "seconds": 0.0}
+    return {**progress.as_values(), "run": run or _run_of(progress)}
+
+
+def _run_of(progress: Progress) -> str | None:
+    """A process that starts warms itself without being asked: that is no job."""
+    found = OperationRun.objects.filter(key=warming.key_of(progress)).values_list("id", flat=True).first()
+    return None if found is None else str(found)
 
 
 def publish() -> None:
@@ -101,6 +118,7 @@ def publish() -> None:
     }
     job = {
         "job": {"type": ["string", "null"], "description": "null: this process has had none."},
+        "run": {"type": ["string", "null"], "description": "Its row among the jobs; null: it warms itself without being asked."},
         "process": text,
         "realm": realm,
         "state": {**text, "enum": states},

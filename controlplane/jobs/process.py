@@ -81,7 +81,7 @@ class _Keeper:
 
 
 @contextmanager
-def in_process() -> Iterator[None]:
+def beside() -> Iterator[None]:
     """While the block runs. It never outlives this process, however that ends."""
     keeper = _Keeper()
     thread = threading.Thread(target=keeper.run, name="jobs-keeper", daemon=True)

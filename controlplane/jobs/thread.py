@@ -10,7 +10,7 @@ from controlplane.jobs.worker import GRACE_S, Worker
 
 
 @contextmanager
-def in_thread() -> Iterator[Worker]:
+def beside() -> Iterator[Worker]:
     """While the block runs."""
     worker = Worker(way="thread")
     thread = threading.Thread(target=worker.run, name="jobs", daemon=True)

@@ -16,6 +16,8 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
+from controlplane.collector import running as metrics
+from controlplane.jobs import thread as jobs
 from controlplane.loop.leader import beside
 from controlplane.loop.tasks import every_task
 from permsite import server
@@ -53,7 +55,8 @@ class Command(BaseCommand):
                 self._use(server.address_of(bound))
                 store = self._store(launcher, folder)
                 self._prepare(store, began)
-                with beside(every_task()):
+                metrics.wipe()
+                with metrics.beside("server"), beside(every_task()), jobs.beside():
                     server.run(bound, ending=ending)
         except KeyboardInterrupt:
             pass  # Ctrl-C is how a demo ends; the launcher has ended its children

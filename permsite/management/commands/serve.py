@@ -13,6 +13,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from controlplane.collector import running as metrics
+from controlplane.jobs import process
 from controlplane.loop.leader import beside
 from controlplane.loop.tasks import every_task
 from permsite import server
@@ -26,8 +28,9 @@ class Command(BaseCommand):
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
         parser.add_argument("--port", type=int, default=server.DEFAULT_PORT, help=f"default {server.DEFAULT_PORT}")
         parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
+        parser.add_argument("--no-jobs", action="store_true", help="make no background jobs on this host (runjobs makes them)")
 
-    def handle(self, *args: Any, host: str, port: int, workers: int, **options: Any) -> None:
+    def handle(self, *args: Any, host: str, port: int, workers: int, no_jobs: bool, **options: Any) -> None:
         if not settings.SECRET_KEY_NAMED:
             raise CommandError("SECRET_KEY is not set: set SECRET_KEY or SECRET_KEY_FILE, the same on every host")
         if not 1 <= workers <= 64:
@@ -53,7 +56,14 @@ class Command(BaseCommand):
             ending = server.Ending()
             ending.listen()
             try:
-                with contextlib.suppress(KeyboardInterrupt), beside(every_task()):
+                metrics.wipe()
+                jobs = contextlib.nullcontext() if no_jobs else process.beside()
+                with (
+                    contextlib.suppress(KeyboardInterrupt),
+                    metrics.beside("server" if workers == 1 else "loop"),
+                    beside(every_task()),
+                    jobs,
+                ):
                     server.run(bound, workers=workers, ending=ending)
             except WorkersFailedError as error:
                 raise CommandError(str(error)) from None
