@@ -12,11 +12,12 @@ from typing import Any, Final, Protocol
 from asgiref.sync import sync_to_async
 from django.conf import settings
 
+from controlplane.collector.running import COLLECTOR
+from controlplane.health.monitor import monitor
 from controlplane.middleware import MaintenanceGate
 from controlplane.services.following import make_follower
 from permissions.cache import serving
 from permsite import protection
-from permsite.health import monitor
 from permsite.protection import OptionalLimit
 from resilience import registry
 from resilience.maintenance import SWITCH
@@ -126,8 +127,10 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             await monitor.start()
             await sync_to_async(lambda: registry.start(make_follower()), thread_sensitive=False)()
             await sync_to_async(serving.start, thread_sensitive=False)()
+            await sync_to_async(COLLECTOR.start, thread_sensitive=False)("server")
             await send({"type": "lifespan.startup.complete"})
         else:
+            await sync_to_async(COLLECTOR.stop, thread_sensitive=False)()
             await sync_to_async(serving.stop, thread_sensitive=False)()
             await sync_to_async(registry.stop, thread_sensitive=False)()
             await monitor.stop()

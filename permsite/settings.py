@@ -10,11 +10,15 @@ from urllib.parse import urlsplit
 import dj_database_url
 
 from permsite import env, keep, logging
+from permsite import version as _version
 from resilience import address
 
 BASE_DIR: Final = Path(__file__).resolve().parent.parent
 # Where the site keeps what it makes for itself: the demo's database, keys and store.
 VAR: Final = Path(env.text("PERMSITE_VAR") or BASE_DIR / "var").resolve()
+
+# What runs, for those who may not import this package.
+VERSION: Final = _version.VERSION
 
 # Who may talk to us, and under which address.
 DEBUG = False

@@ -8,7 +8,8 @@ from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 
-from permsite import health
+from controlplane.collector.views import metrics
+from controlplane.health import views as health
 
 
 # Exempt: nothing is done here, and a refusal by the middleware would be an HTML page.
@@ -21,6 +22,7 @@ def nothing_on_the_wire(request: HttpRequest) -> JsonResponse:
 urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("metrics", metrics),
     path("api/v1/system/health", health.system_health),
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),

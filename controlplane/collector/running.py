@@ -42,7 +42,7 @@ def folder() -> Path:
     return Path(settings.VAR) / "metrics"
 
 
-def own(version: str) -> Figures:
+def own() -> Figures:
     """What this process counts. Nothing here waits for another process."""
     found = Figures()
     for name, by_labels in telemetry.collect().items():
@@ -54,7 +54,7 @@ def own(version: str) -> Figures:
             held[name, labels] = value
     _add(found, "process", process.samples)
     _add(found, "database", database.pool_samples)
-    found.gauges["permsite_build_info", process.version_labels(version)] = 1
+    found.gauges["permsite_build_info", process.version_labels(settings.VERSION)] = 1
     found.histograms = histograms()
     return found
 
@@ -84,19 +84,18 @@ class Collector:
         self._looked: Mapping[Series, float] = {}
         self._looked_s = 0.0
         self._may_not_write = False
-        self.version = ""
 
     @property
     def is_running(self) -> bool:
         return self._users > 0
 
-    def start(self, kind: str, version: str) -> None:
+    def start(self, kind: str) -> None:
         """Without a folder it can write to, a process tells its own figures alone, and says so once."""
         with self._lock:
             self._users += 1
             if self._users > 1:
                 return
-            self.version, self._stopping = version, threading.Event()
+            self._stopping = threading.Event()
             try:
                 self._slot = Slot(folder(), kind, self._clock)
             except OSError as error:
@@ -137,7 +136,7 @@ class Collector:
         if slot is None:
             return
         try:
-            slot.write(own(self.version), self._looked, self._looked_s)
+            slot.write(own(), self._looked, self._looked_s)
         except OSError as error:
             self._cannot_write(error)
         else:
@@ -176,7 +175,7 @@ class Collector:
 
     def _alone(self) -> Figures:
         """This process's own, where there are no files: a folder that cannot be written, or a server without lifespan."""
-        figures = own(self.version)
+        figures = own()
         page = slots.Page(
             version=slots.VERSION,
             kind="server",
@@ -237,9 +236,9 @@ def wipe() -> None:
 
 
 @contextlib.contextmanager
-def beside(version: str, kind: str = "loop") -> Iterator[None]:
+def beside(kind: str = "loop") -> Iterator[None]:
     """Figures of this process while the block runs."""
-    COLLECTOR.start(kind, version)
+    COLLECTOR.start(kind)
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError
 
+from controlplane.collector import running as metrics
 from controlplane.loop import lease
 from controlplane.loop.leader import Leader, beside
 from controlplane.loop.tasks import every_task
@@ -31,7 +32,7 @@ class Command(BaseCommand):
             return
         # Waited for, not handled: a handler that sets an event may run while this thread holds the event's own lock.
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
-        with beside(every_task()) as leader:
+        with metrics.beside(), beside(every_task()) as leader:
             self.stdout.write(f"The control loop runs as {leader.holder}.")
             self.stdout.flush()
             signal.sigwait(_ENDS)

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from django.db import OperationalError
 
+from controlplane.health import monitor as health
 from permissions.models import Realm
-from permsite import health
 
 
 @pytest.fixture

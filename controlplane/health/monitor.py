@@ -1,7 +1,7 @@
-"""The probes: alive, ready, and each component in detail.
+"""What probes answer from: database, store and loop, measured once a second beside them, and how late the event loop is.
 
-They stand here until the control plane, whose health page will replace this module, exists. A background task measures once a
-second; the probes themselves read memory only, so that a database that hangs cannot hang the probe that should report it.
+A background task measures; the probes themselves read memory only, so that a database that hangs cannot hang the probe that
+should report it.
 """
 
 from __future__ import annotations
@@ -11,80 +11,73 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
-from django.http import HttpRequest, JsonResponse
 from redis.exceptions import RedisError
 
+from controlplane.health.component import Component
+from controlplane.insight.lag import LAG, LoopLag
+from controlplane.insight.verdict import BOUND_S, Facts, Verdict, verdict
 from controlplane.loop import lease
-from permissions import pdp
+from permissions import conf, pdp
+from permissions.cache import warmup
+from permissions.engine.reasons import Unavailable
+from permissions.errors import NotFound
 from permissions.models import Realm
-from permsite.version import VERSION
-from resilience import maintenance
+from resilience import maintenance, telemetry
 from resilience.redis_client import Client, redis_client
+from resilience.telemetry import Event
+
+__all__ = ["BOUND_S", "Monitor", "monitor"]
 
 EVERY_S: Final = 1.0
-# Seconds without a good measurement of the database until we stop taking traffic: long enough for one slow statement, short
-# enough that a load balancer reacts before callers give up (chosen).
-BOUND_S: Final = 5.0
-
-Word = Literal["ok", "down", "none"]
-
-
-@dataclass(slots=True)
-class Component:
-    """`state` none: not configured, so nothing can be wrong with it. `error`: the fault's kind; its text may hold addresses."""
-
-    state: Word
-    since: float
-    latency_ms: float | None = None
-    error: str = ""
-
-    def measured(self, state: Word, latency_ms: float | None, error: str) -> None:
-        if state != self.state:
-            self.state, self.since = state, time.time()
-        self.latency_ms, self.error = latency_ms, error
-
-    def to_dict(self) -> dict[str, Any]:
-        shown: dict[str, Any] = {"state": self.state, "since_s": round(time.time() - self.since, 1)}
-        if self.latency_ms is not None:
-            shown["latency_ms"] = round(self.latency_ms, 2)
-        if self.error:
-            shown["last_error"] = self.error
-        return shown
 
 
 class Monitor:
     """What the last measurements said. One instance a process; its task runs between start() and stop()."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, lag: LoopLag = LAG) -> None:
         self._clock = clock
+        self.lag = lag
         now = time.time()
         self.database = Component("down", now, error="not measured yet")
         self.store = Component("none", now)
         self.loop = Component("none", now)
         self.led: lease.Leadership | None = None
         self.realms = 0
+        self.is_draining = False
+        self.is_log_failing = False
+        self._is_loaded = False
         self._good_at: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
         self._client: Client | None = None
+        self._leave: Callable[[], None] | None = None
 
     async def start(self) -> None:
+        self.is_draining = False
+        self.lag.start()
+        self._leave = telemetry.subscribe(self._log_told, "decision_log.")
         await sync_to_async(self.measure, thread_sensitive=False)()
         self._task = asyncio.create_task(self._run(), name="health")
 
     async def stop(self) -> None:
-        self._good_at = None
+        self._good_at, self._is_loaded = None, False
+        self.lag.stop()
+        if self._leave is not None:
+            self._leave()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+
+    def drain(self) -> None:
+        """From now on this process answers what is open, and wants nothing new."""
+        self.is_draining = True
 
     async def _run(self) -> None:
         while True:
@@ -107,6 +100,7 @@ class Monitor:
             self.database.measured("ok", (time.perf_counter() - began) * 1000, "")
             self._good_at = self._clock()
             self._measure_loop()
+            self._load()
         finally:
             # This thread belongs to no request: nobody else gives its connection back. Inside a transaction it is a test's.
             if not connection.in_atomic_block:
@@ -121,6 +115,22 @@ class Monitor:
         else:
             is_led = self.led is not None and self.led.is_led
             self.loop.measured("ok" if is_led else "down", None, "" if is_led else "nobody leads")
+
+    def _load(self) -> None:
+        """Head and role table, once: the warm-up brings them; where it could not, or none runs, they are asked for here."""
+        if self._is_loaded:
+            return
+        progress = warmup.last()
+        if progress is not None and progress.is_ready:
+            self._is_loaded = True
+        elif progress is None or progress.state != "running":
+            try:
+                pdp.refresh(conf.django_realm())
+            except Unavailable:
+                return
+            except NotFound:
+                pass  # a site without that realm has nothing to load
+            self._is_loaded = True
 
     def loop_shown(self) -> dict[str, Any]:
         """Who leads, by the random part of its name, since when, under which fence."""
@@ -141,16 +151,46 @@ class Monitor:
         else:
             self.store.measured("ok", (time.perf_counter() - began) * 1000, "")
 
-    def readiness(self) -> tuple[int, str]:
+    def _log_told(self, event: Event) -> None:
+        if event.name != "decision_log.lost":
+            self.is_log_failing = event.name == "decision_log.failing"
+
+    @property
+    def away_s(self) -> float | None:
+        """Since when the database has not answered; 0 while it does, None before it ever has."""
         if self._good_at is None:
+            return None
+        return max(0.0, self._clock() - self._good_at) if self.database.state == "down" or self._is_overdue else 0.0
+
+    @property
+    def _is_overdue(self) -> bool:
+        """A measurement that hangs tells nothing, which is told too."""
+        return self._good_at is not None and self._clock() - self._good_at > BOUND_S
+
+    def facts(self) -> Facts:
+        """What decides whether callers should come here, from memory. How late the loop is says /healthz."""
+        return Facts(
+            database_away_s=self.away_s,
+            store_up=None if self.store.state == "none" else self.store.state == "ok",
+            log_failing=self.is_log_failing,
+        )
+
+    def judged(self) -> Verdict:
+        return verdict(self.facts())
+
+    def readiness(self) -> tuple[int, str]:
+        if self.is_draining:
+            return 503, "draining"
+        if self._good_at is None or not self._is_loaded:
             return 503, "starting"
-        if self._clock() - self._good_at > BOUND_S:
+        told = self.judged()
+        if told.state == "down":
             return 503, "database"
         # Still ready: taken out of service, callers would read the balancer's message instead of ours.
         if maintenance.status().on:
             return 200, "maintenance"
-        # Answers are the same without the store, only slower: no reason to send callers elsewhere.
-        return 200, "degraded" if self.store.state == "down" else "ok"
+        # Answers are the same, only slower: no reason to send callers elsewhere.
+        return 200, told.state
 
     @property
     def is_running(self) -> bool:
@@ -160,38 +200,8 @@ class Monitor:
 monitor: Final = Monitor()
 
 
-def _current() -> Monitor:
+def current() -> Monitor:
     """Measured now where no task does it: under a server without lifespan, and in tests with Django's client."""
     if not monitor.is_running:
         monitor.measure()
     return monitor
-
-
-def healthz(request: HttpRequest) -> JsonResponse:
-    """Alive: this process answers. Nothing else is looked at, or a lost database would have every process restarted."""
-    return JsonResponse({"status": "ok"})
-
-
-def readyz(request: HttpRequest) -> JsonResponse:
-    status, word = _current().readiness()
-    return JsonResponse({"status": word}, status=status)
-
-
-def system_health(request: HttpRequest) -> JsonResponse:
-    """Each component. Open like the other probes, so it names no address, no identity and no text of an error."""
-    now = _current()
-    status, word = now.readiness()
-    return JsonResponse(
-        {
-            "status": word,
-            "version": VERSION,
-            "components": {
-                "database": {**now.database.to_dict(), "vendor": connection.vendor, "realms": now.realms},
-                "store": {**now.store.to_dict(), "kind": "redis" if settings.REDIS_URL else "memory"},
-                "loop": now.loop_shown(),
-                # The page is open: names of realms are nobody's business there.
-                "decisions": {"state": "ok", "since_start": {k: v for k, v in pdp.stats().items() if k != "realms"}},
-            },
-        },
-        status=status,
-    )

@@ -1,0 +1,1 @@
+"""Alive, ready, and each component in detail."""
