@@ -229,9 +229,20 @@ def plain_one(subject: str, permission: str, resource: str, realm: str) -> Decis
 
 def _met_one(subject: str, permission: str, resource: str, realm: str) -> Decision | None:
     state = STATES.get(realm)
-    if state is None or permission not in state.quick or mask_of(state, subject) is None or not opened(state, resource):
+    if state is None or permission not in state.quick or not opened(state, resource):
         return None
-    return plain(subject, permission, resource, realm)
+    if mask_of(state, subject) is not None:
+        return plain(subject, permission, resource, realm)
+    return _stranger(state, subject, permission, resource, realm) if state.cache.is_unknown("s", state, subject) else None
+
+
+def _stranger(state: State, subject: str, permission: str, resource: str, realm: str) -> Decision | None:
+    """For an id that no row names. The walk tells the reason; where everyone holds anything no code is quick."""
+    try:
+        names.check_ref(subject, "subject")
+    except names.BadNameError:
+        return None
+    return walked(Request(subject, permission, resource), realm)
 
 
 def warm(request: Request, realm: str, *, superuser: bool = False) -> Decision | None:

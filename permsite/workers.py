@@ -22,6 +22,8 @@ from typing import Any, Final
 
 import uvicorn
 
+from permsite.accepting import Acceptor
+
 log = logging.getLogger("permsite.workers")
 
 # Seconds, all chosen. From a worker's start to its first turn: what imports take on the slowest machine, and some more.
@@ -47,32 +49,25 @@ class WorkersFailedError(RuntimeError):
 
 
 class Server(uvicorn.Server):
-    """Ends without a loss: who is connected when it stops listening is asked for a last request like the others."""
+    """Accepts in handfuls, and ends without a loss: who is connected when it stops listening is asked for a last request like the
+    others."""
+
+    _acceptors: tuple[Acceptor, ...] = ()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=[])
+        self._acceptors = tuple(Acceptor(bound, self._connection) for bound in sockets or [])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # What the system connected and nobody accepted yet would be reset with the socket: accept it, then close at once.
-        waiting = [client for bound in sockets or [] for client in _accepted(bound)]
-        for server in self.servers:
-            server.close()
-        loop = asyncio.get_running_loop()
-        for client in waiting:
-            with contextlib.suppress(OSError):  # gone again
-                await loop.connect_accepted_socket(self._connection, client)
-        # What the loop accepted in this turn becomes a connection in the next one, and would not be told of the end.
-        await asyncio.sleep(0)
+        for acceptor in self._acceptors:
+            await acceptor.close(take_waiting=BACKLOG)
         await super().shutdown(sockets)
 
     def _connection(self) -> asyncio.Protocol:
         kind: Any = self.config.http_protocol_class
         made: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
         return made
-
-
-def _accepted(bound: socket.socket) -> Iterator[socket.socket]:
-    with contextlib.suppress(OSError):  # nobody waits
-        bound.setblocking(False)
-        for _ in range(BACKLOG):
-            yield bound.accept()[0]
 
 
 class _Served(Server):

@@ -201,13 +201,50 @@ def test_what_it_says_of_itself_is_counted_as_any_other_check(office):
     assert [after[name] - before[name] for name in ("l1", "allowed", "filtered", "denied")] == [4, 4, 4, 0]
 
 
+STRANGER = json.loads(plainly("read", "nobody", "post", "7"))
+
+
+def test_a_stranger_is_answered_the_short_way(office):
+    pdp.check("user:alice", "post:read", "post:7")
+    answer, taken = both(EVALUATION, json.dumps(STRANGER).encode())
+    assert (answer.body, taken) == (plain.NO, 1)
+
+
+@pytest.mark.parametrize(
+    ("grant", "expected"),
+    [
+        ('allow: ["post:read"]', {"decision": True}),
+        ('allow: ["post:read"], scope: "blog:1"', {"decision": True}),
+        ('allow: ["post:read"], scope: "post:8"', {"decision": False}),
+        ('allow: ["post:read"], condition: "context.mfa == true"', {"decision": False}),
+        (
+            "role: reader, obligations: [{id: log, type: log}]",
+            {"decision": True, "context": {"obligations": [{"id": "log", "type": "log"}]}},
+        ),
+    ],
+)
+def test_a_stranger_is_told_what_everyone_holds(office, grant, expected):
+    apply(f'realm: default\nunknown_subjects: everyone\nbindings:\n  - {{subject: "user:*", {grant}}}')
+    learn_ids()
+    pdp.check("user:alice", "post:read", "post:7")
+    for _ in range(2):
+        assert both(EVALUATION, json.dumps(STRANGER).encode())[0].json == expected
+
+
+def test_a_stranger_whose_name_is_none_is_refused_as_ever(office):
+    pdp.check("user:alice", "post:read", "post:7")
+    for name in (" nobody", "nobody\u0007", "n" * 600):
+        raw = json.dumps({**STRANGER, "subject": {"type": "user", "id": name}}, ensure_ascii=False).encode()
+        answer, taken = both(EVALUATION, raw)
+        assert (answer.status, taken) == (400, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "ident", "kind", "resource"),
     [
         ("read", "bob", "post", "7"),  # held on a scope
         ("edit", "dora", "post", "7"),  # held on a scope, and less at the realm
         ("purge", "alice", "post", "7"),  # a critical code
-        ("read", "nobody", "post", "7"),  # a subject that no row names
         ("read", "alice", "post", "8"),  # a resource that keeps out
         ("fly", "alice", "post", "7"),  # a code that no row names
         ("read", "*", "post", "7"),
