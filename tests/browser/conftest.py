@@ -15,43 +15,76 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from permsite import child
+from permsite.launcher import Launcher
 
 ROOT = Path(__file__).resolve().parents[2]
 PHONE = 390  # pixels
 TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
-    """`site(theme)` → the address of a server with that theme; started once a session, all on one database file."""
-    folder = tmp_path_factory.mktemp("site")
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("DATABASE_", "REDIS_", "DJANGO_"))}
-    env |= {
-        "DATABASE_URL": f"sqlite:///{folder / 'site.sqlite3'}",
-        "PERMSITE_VAR": str(folder),
-        "SECRET_KEY": "pages-" + "k" * 50,
-        "PYTHONPATH": os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT)))),
-    }
-    argv = [sys.executable, "-m", "tests.browser.site"]
-    subprocess.run([*argv, "prepare"], cwd=ROOT, env=env, check=True)
-    started: dict[str, tuple[Any, str]] = {}
+class Sites:
+    """`sites(theme)` → the address of a server with that theme, started when it is asked for: one database, one Valkey for all."""
 
-    def address(theme: str) -> str:
-        if theme not in started:
-            port_file = folder / f"{theme}.port"
-            log = folder / f"{theme}.log"
-            process = child.start([*argv, "serve", str(port_file)], cwd=ROOT, log=log, env=env | {"ADMIN_THEME": theme})
-            started[theme] = (process, f"http://localhost:{_port(process, port_file, log)}")
-        return started[theme][1]
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.launcher = Launcher()
+        self.valkey = self.launcher.redis(folder=folder / "kv")
+        env = {key: value for key, value in os.environ.items() if not key.startswith(("DATABASE_", "REDIS_", "DJANGO_"))}
+        self._env = env | {
+            "DATABASE_URL": f"sqlite:///{folder / 'site.sqlite3'}",
+            "REDIS_URL": self.valkey.url,
+            "PERMSITE_VAR": str(folder),
+            "SECRET_KEY": "pages-" + "k" * 50,
+            "PYTHONPATH": os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT)))),
+        }
+        self._argv = [sys.executable, "-m", "tests.browser.site"]
+        subprocess.run([*self._argv, "prepare", str(folder / "key")], cwd=ROOT, env=self._env, check=True)
+        self.key = (folder / "key").read_text()
+        self._started: dict[str, tuple[Any, str]] = {}
 
-    yield address
-    for process, _ in started.values():
+    def __call__(self, theme: str) -> str:
+        if theme not in self._started:
+            self.start(theme, "0")
+        return f"http://localhost:{self._started[theme][1]}"
+
+    def start(self, theme: str, port: str) -> None:
+        port_file = self.folder / f"{theme}.port"
+        port_file.unlink(missing_ok=True)
+        log = self.folder / f"{theme}.log"
+        argv = [*self._argv, "serve", str(port_file), port]
+        process = child.start(argv, cwd=ROOT, log=log, env=self._env | {"ADMIN_THEME": theme})
+        self._started[theme] = (process, _port(process, port_file, log))
+
+    def stop(self, theme: str) -> str:
+        """Its port, for who starts it again."""
+        process, port = self._started[theme]
         process.terminate()
         process.wait(timeout=20)
+        return port
+
+    def kill_valkey(self) -> None:
+        for process in self.valkey.processes:
+            process.kill()
+            process.wait()
+
+    def start_valkey(self) -> None:
+        self.valkey = self.launcher.redis(folder=self.folder / "kv")
+
+    def close(self) -> None:
+        for theme in self._started:
+            self.stop(theme)
+        self.launcher.close()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    sites = Sites(tmp_path_factory.mktemp("site"))
+    yield sites
+    sites.close()
 
 
 def _port(process: Any, port_file: Path, log: Path) -> str:
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if port_file.exists():
             return port_file.read_text()
