@@ -23,6 +23,15 @@ EVENTS: Final[dict[str, str]] = {
     "job.failed": "a job ended with an error",
     "job.cancelled": "a person ended a job",
     "job.lost": "the worker of a job gave no sign of life; the idempotent ones are begun again",
+    "alert.fired": "an alert fires",
+    "alert.repeated": "an alert fires still",
+    "alert.resolved": "an alert that was told of fires no longer",
+    "alert.test_fired": "a person tried what a rule tells",
+    "alert.not_delivered": "a notice of an alert was not delivered by a handler",
+    "alert.acknowledged": "a person knows of an alert: it is not repeated",
+    "alert.silenced": "a rule is told of no more until a time",
+    "alert.unsilenced": "a rule is told of again",
+    "alert.rules_changed": "rules or handlers of alerts were changed",
     "audit.broken": "an entry of an audit chain was altered, removed or put in",
 }
 
@@ -36,6 +45,8 @@ METRICS: Final = (
     Metric("permsite_loop_pruned_total", "counter", (), "rows of the changelog and of the history of rows that were pruned"),
     Metric("permsite_jobs_ended_total", "counter", ("kind", "state"), "jobs by how they ended: done, failed, cancelled, lost"),
     Metric("permsite_jobs_lost_total", "counter", ("kind",), "workers of jobs that gave no sign of life"),
+    Metric("permsite_alert_rounds_total", "counter", ("result",), "evaluations of all rules: ok, memory, failed"),
+    Metric("permsite_alert_notices_total", "counter", ("notice", "outcome"), "notices for a handler by what became of them"),
     Metric("permsite_loop_expired_total", "counter", ("kind",), "ends that were announced"),
     # What a scrape adds: `slot` is a process of the host, by the number of its file, which its successor inherits.
     Metric("permsite_build_info", "gauge", ("version", "python", "database"), "always 1; what runs"),

@@ -14,8 +14,12 @@ from django.conf import settings
 
 from controlplane.collector.running import COLLECTOR
 from controlplane.health.monitor import monitor
+from controlplane.health.monitor import monitor
+from controlplane.live.hub import HUB
 from controlplane.middleware import MaintenanceGate
+from controlplane.routing import application as sockets
 from controlplane.services.following import make_follower
+from controlplane.sockets.room import ROOM
 from permissions.cache import serving
 from permsite import protection
 from permsite.protection import OptionalLimit
@@ -58,7 +62,7 @@ class Site:
         self._static = static
         self._django = django
         self._gate = MaintenanceGate(self._dispatch, num_proxies=settings.NUM_PROXIES)
-        self._socket_gate = MaintenanceGate(_no_socket, num_proxies=settings.NUM_PROXIES)
+        self._socket_gate = MaintenanceGate(sockets, num_proxies=settings.NUM_PROXIES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -96,12 +100,6 @@ class Site:
         self._api.close()
 
 
-async def _no_socket(scope: Scope, receive: Receive, send: Send) -> None:
-    """No page of ours opens a socket: closing before accepting answers the handshake with 403."""
-    await receive()
-    await send({"type": "websocket.close", "code": 1000})
-
-
 def _end_with_the_parent() -> None:
     """A worker whose supervisor was killed would go on serving, and hold the port, for ever: it ends as if told to."""
     parent = multiprocessing.parent_process()
@@ -113,6 +111,16 @@ def _end_with_the_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _start_live() -> None:
+    HUB.start()
+    ROOM.open()
+
+
+def _stop_live() -> None:
+    ROOM.close()
+    HUB.stop()
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
@@ -127,10 +135,12 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             await monitor.start()
             await sync_to_async(lambda: registry.start(make_follower()), thread_sensitive=False)()
             await sync_to_async(serving.start, thread_sensitive=False)()
+            await sync_to_async(_start_live, thread_sensitive=False)()
             await sync_to_async(COLLECTOR.start, thread_sensitive=False)("server")
             await send({"type": "lifespan.startup.complete"})
         else:
             await sync_to_async(COLLECTOR.stop, thread_sensitive=False)()
+            await sync_to_async(_stop_live, thread_sensitive=False)()
             await sync_to_async(serving.stop, thread_sensitive=False)()
             await sync_to_async(registry.stop, thread_sensitive=False)()
             await monitor.stop()

@@ -1,5 +1,7 @@
 """HTTP/1.1 as uvicorn speaks it, save that an offer of another protocol keeps its body, and that an end loses no request.
 
+A WebSocket's handshake goes on to `permsite/websocket.py`; any other offer is declined.
+
 Java's clients offer `Upgrade: h2c` on a plain connection. A server may ignore the offer (RFC 9110, 7.8), and uvicorn does, but
 its parser stops at such a head, so that the application sees an empty body and the client a refusal (uvicorn, issue 2722).
 
@@ -32,6 +34,13 @@ class Protocol(HttpToolsProtocol):
         self._is_ending = False
         # The request whose answer will say `connection: close`, for no other reason than the end.
         self._last: RequestResponseCycle | None = None
+
+    def _should_upgrade(self) -> bool:
+        # Not at the end, of which a socket that is made now would not be told; and not behind a request in hand, whose answer
+        # would be written into the socket. Both are answered as if nothing had been offered.
+        cycle = self.cycle
+        is_idle = cycle is None or cycle.response_complete  # type: ignore[redundant-expr]  # None at first
+        return is_idle and not self._is_ending and super()._should_upgrade()
 
     def shutdown(self) -> None:
         self._is_ending = True

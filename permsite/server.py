@@ -11,6 +11,7 @@ from typing import Any, Final
 import uvicorn
 
 from permsite.quick import connection
+from permsite.websocket import MAX_MESSAGE, WebSocket
 from permsite.workers import BACKLOG, Server, Supervisor
 
 APPLICATION: Final = "permsite.asgi:application"
@@ -64,7 +65,11 @@ def config(application: Any = APPLICATION, *, workers: int = 1) -> uvicorn.Confi
         # X-Forwarded-For is read where NUM_PROXIES is known, never believed here.
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_S,
-        ws="none",
+        # The one of uvicorn's that websockets 14 and later run without its legacy part, in our own manner.
+        ws=WebSocket,
+        ws_max_size=MAX_MESSAGE,
+        # What goes to all is written once; each socket's own deflate would write it once for each, and hold a window.
+        ws_per_message_deflate=False,
         lifespan="on",
         # A request that waited for the one before it on its connection would start in what that one left behind: after a static
         # file in asgiref's executor, gone by then, and so be answered 500.

@@ -176,7 +176,15 @@ def section_change(
 
 
 def write_section(
-    *, actor: Actor, section: str, typed: dict[str, Any], expected: int | None, reason: str, request_id: str, action: str
+    *,
+    actor: Actor,
+    section: str,
+    typed: dict[str, Any],
+    expected: int | None,
+    reason: str,
+    request_id: str,
+    action: str,
+    before_it_is_told: Callable[[], None] = lambda: None,
 ) -> Changed:
     """The write alone: rights are asked and values typed by the use case that calls it."""
     return _written(
@@ -187,6 +195,7 @@ def write_section(
         reason=reason,
         request_id=request_id,
         action=action,
+        before_it_is_told=before_it_is_told,
     )
 
 
@@ -251,8 +260,12 @@ def _written(
     request_id: str,
     action: str,
     new_epoch: bool = False,
+    before_it_is_told: Callable[[], None] = lambda: None,
 ) -> Changed:
-    """Compare, set, audit; announced after the commit. The realm's lock makes two writers take turns, on either database."""
+    """Compare, set, audit; after the commit `before_it_is_told`, then announced.
+
+    The realm's lock makes two writers take turns, on either database.
+    """
     announced: list[bool] = []
 
     def work(write: Write) -> Changed:
@@ -286,6 +299,7 @@ def _written(
         before = {change.path: change.before for change in differences if change.before is not None}
         after = {change.path: change.after for change in differences if change.after is not None}
         write.record(action, "config", section or f"version {revision.version}", before, after)
+        write.after(lambda _: before_it_is_told())
         write.after(lambda _: announced.append(announce(Snapshot(epoch, revision.version, sections))))
         return Changed(revision, differences)
 

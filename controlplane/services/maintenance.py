@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
+from controlplane.live.hub import HUB
+from controlplane.live.port import NOTICE, LiveError
 from controlplane.models import ConfigRevision
 from controlplane.services.config import Changed, active, values_of, write_section
 from controlplane.services.rights import MAINTENANCE_PAGE, OPERATE, VIEW, require
@@ -13,6 +16,8 @@ from permissions.writing import SYSTEM, Actor
 from resilience import maintenance, params
 from resilience.errors import ConfigInvalid
 from resilience.maintenance import Status
+
+log = logging.getLogger(__name__)
 
 SECTION: Final = maintenance.SECTION
 
@@ -46,7 +51,22 @@ def maintenance_set(
         reason=reason or typed.get("reason", ""),
         request_id=request_id,
         action="maintenance_off" if typed.get("mode", "off") == "off" else "maintenance_on",
+        before_it_is_told=lambda: _tell_pages(maintenance.status_of(typed)),
     )
+
+
+def notice(status: Status | None) -> dict[str, Any]:
+    """What open pages are told: `until` in seconds since 1970."""
+    now = status or Status()
+    return {"kind": "maintenance", "mode": now.mode, "reason": now.reason, "until": now.until}
+
+
+def _tell_pages(status: Status) -> None:
+    """Before the switch turns, which a store that does not answer must not hinder: each process tells its own pages too."""
+    try:
+        HUB.tell(NOTICE, notice(status))
+    except LiveError as error:
+        log.warning("the notice of maintenance reaches pages with the switch only: %s", error)
 
 
 def write_as_system(values: Mapping[str, Any], reason: str) -> None:

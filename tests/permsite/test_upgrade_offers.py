@@ -99,8 +99,6 @@ def test_what_comes_behind_it_on_the_connection_is_answered_too(address):
 def test_without_a_body_it_is_answered_at_once(address):
     path = "/.well-known/authzen-configuration"
     assert answers(address, GET + OFFER + b"\r\n" + PLAIN, number=2) == [["GET", path, ""], EVALUATION]
-    websocket = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n\r\n"
-    assert answers(address, GET + websocket + PLAIN, number=2) == [["GET", path, ""], EVALUATION]
 
 
 def test_what_is_no_http_behind_it_is_refused(address):
