@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -70,6 +70,30 @@ def url(name: str, *, schemes: tuple[str, ...], default: str = "") -> str:
         # The value is not repeated: a URL carries a password.
         raise SettingError(f"{name} must be a URL that begins with {', '.join(f'{s}:' for s in schemes)}")
     return value
+
+
+def mail(name: str) -> dict[str, object]:
+    """smtp://user:password@host:port, smtp+tls:// (STARTTLS) or smtps:// (TLS), as Django's settings of mail; {}: none."""
+    value = url(name, schemes=("smtp", "smtp+tls", "smtps"))
+    if not value:
+        return {}
+    parts = urlsplit(value)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or parts.path not in ("", "/") or parts.query or parts.fragment:
+        # The value is not repeated: it carries a password.
+        raise SettingError(f"{name} must be an address such as smtp+tls://user:password@mail.example.org:587, without a path")
+    return {
+        "EMAIL_URL": f"{parts.scheme}://{host}",
+        "EMAIL_HOST": host,
+        "EMAIL_PORT": port or {"smtp": 25, "smtp+tls": 587, "smtps": 465}[parts.scheme],
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_TLS": parts.scheme == "smtp+tls",
+        "EMAIL_USE_SSL": parts.scheme == "smtps",
+    }
 
 
 def redis_url(name: str) -> str:

@@ -93,6 +93,7 @@ MIDDLEWARE = [
     "resilience.drf.RateLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "permsite.middleware.PolicyMiddleware",
+    "controlplane.middleware.SessionNotes",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -269,6 +270,20 @@ RESILIENCE_X_RATELIMIT = env.flag("RESILIENCE_X_RATELIMIT")
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 # An admin form with a long inline (members of a team, lines of a role) has several fields a row; Django's 1,000 is too few.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000
+
+# Alerts: how mail leaves, which private hosts webhooks may call, and handlers of the site's own.
+_mail: Final = env.mail("EMAIL_URL")
+EMAIL_URL = str(_mail.get("EMAIL_URL", ""))  # without what is secret in it; empty: no mail leaves
+EMAIL_HOST = str(_mail.get("EMAIL_HOST", "localhost"))
+EMAIL_PORT = int(str(_mail.get("EMAIL_PORT", 25)))
+EMAIL_HOST_USER = str(_mail.get("EMAIL_HOST_USER", ""))
+EMAIL_HOST_PASSWORD = str(_mail.get("EMAIL_HOST_PASSWORD", ""))
+EMAIL_USE_TLS = bool(_mail.get("EMAIL_USE_TLS"))
+EMAIL_USE_SSL = bool(_mail.get("EMAIL_USE_SSL"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("EMAIL_FROM") or "permsite@localhost"
+ALERT_WEBHOOK_ALLOW = env.words("ALERT_WEBHOOK_ALLOW")
+ALERT_HANDLERS = env.words("ALERT_HANDLERS")
 
 # API.
 REST_FRAMEWORK: dict[str, Any] = {
