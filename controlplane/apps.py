@@ -35,6 +35,7 @@ class ControlPlaneConfig(AppConfig):
     def ready(self) -> None:
         metrics.declare()
         # They need the models.
+        from controlplane.services import alert_settings, forces  # noqa: F401, PLC0415 - the first: its parameters
         from controlplane.services.control import action_record, section_edit  # noqa: PLC0415
         from controlplane.services.maintenance import write_as_system  # noqa: PLC0415
 
@@ -43,9 +44,12 @@ class ControlPlaneConfig(AppConfig):
         maintenance.set_writer(write_as_system)
         control.set_writer(section_edit)
         control.set_audit(action_record)
+        forces.connect()
 
 
 def _after_migrations(*, using: str, **_given: Any) -> None:
     from controlplane import seal  # noqa: PLC0415 - as above
+    from controlplane.alerts import shipped  # noqa: PLC0415 - as above
 
     seal.install(connections[using])
+    shipped.ensure(using)
