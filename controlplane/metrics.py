@@ -13,9 +13,18 @@ SOCKET_DROPPED: Final = "permsite_socket_dropped_total"
 SOCKET_CLOSED: Final = "permsite_socket_closed_total"
 SOCKET_REFUSED: Final = "permsite_socket_refused_total"
 
+REQUEST_SECONDS: Final = "permission_request_seconds"
+# Seconds. A plain check takes tens of microseconds, a page tens of milliseconds; ten seconds is past every time-out of ours.
+REQUEST_BUCKETS: Final = (
+    *(0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01),
+    *(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+
 EVENTS: Final[dict[str, str]] = {
     "loop.led": "this process leads the control loop",
     "loop.lost": "this process leads the control loop no longer",
+    "events.cleared": "a person emptied the list of live events",
+    "session.revoked": "a browser session was ended by a person, its own or an operator",
     "job.waiting": "a job was asked for, or was put back for another worker",
     "job.running": "a worker began a job",
     "job.progress": "a job got further",
@@ -40,6 +49,8 @@ METRICS: Final = (
     Metric(SOCKET_DROPPED, "counter", (), "frames and events that a socket which did not read was not sent"),
     Metric(SOCKET_CLOSED, "counter", ("code",), "sockets closed by us, by close code"),
     Metric(SOCKET_REFUSED, "counter", ("reason",), "handshakes refused: by origin, session, permission, number"),
+    Metric("permsite_live_dropped_total", "counter", ("what",), "live events that found no room"),
+    Metric(REQUEST_SECONDS, "histogram", ("way",), "requests by how they came in: wire, api, page", REQUEST_BUCKETS),
     Metric("permsite_loop_leads", "gauge", (), "1 while this process leads the control loop"),
     Metric("permsite_loop_steps_total", "counter", ("task", "result"), "looks of the loop's tasks: ok, idle, failed, lost"),
     Metric("permsite_loop_pruned_total", "counter", (), "rows of the changelog and of the history of rows that were pruned"),

@@ -1,18 +1,22 @@
-"""The door of maintenance: in front of everything the site answers, it judges by path and address.
+"""The door of maintenance, in front of everything the site answers; and who is logged in, noted behind the answer.
 
-What it lets through because of its path or its caller's address carries that exemption along, so that the decision point does not
-refuse it a second time. An answer has the shape of its path: a plain string on the wire, problem+json in the API, else a page.
+The door judges by path and address. What it lets through because of its path or its caller's address carries that exemption
+along, so that the decision point does not refuse it a second time. An answer has the shape of its path: a plain string on the
+wire, problem+json in the API, else a page.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils import translation
 
+from controlplane.services import browser_sessions
 from resilience import maintenance
 from resilience.asgi import client_address
 from resilience.errors import MaintenanceMode
@@ -85,3 +89,33 @@ def _language(scope: Scope) -> str:
                 except LookupError:
                     continue
     return "en"
+
+
+class SessionNotes:
+    """Stands before Django's SessionMiddleware, so that a session is stored already when it is noted.
+
+    Works for both kinds of views, as a sync middleware would cost a thread hop for every async one behind it.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]]) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
+        if self.is_async:
+            return self._acall(request)
+        response = cast(HttpResponse, self.get_response(request))
+        if browser_sessions.is_due(request):
+            browser_sessions.note(request)
+        return response
+
+    async def _acall(self, request: HttpRequest) -> HttpResponse:
+        response = await cast(Awaitable[HttpResponse], self.get_response(request))
+        if browser_sessions.is_due(request):
+            await sync_to_async(browser_sessions.note)(request)
+        return response

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from django.urls import path
 
-from controlplane.api import boards, cache_warm, jobs, shapes, snapshot
+from controlplane.api import assertions, boards, cache_warm, jobs, sessions, shapes, snapshot
+from controlplane.api.assertions import AssertionView, RunView
+from controlplane.api.audit_export import ExportView
 from controlplane.api.breakers import AutoView, BreakersView, BreakerView, ForceClosedView, ForceOpenView
 from controlplane.api.bulkheads import BulkheadsView, DrainView
 from controlplane.api.cache import FlushView
@@ -15,15 +17,25 @@ from controlplane.api.jobs import JobActionView, JobsView, JobView
 from controlplane.api.limits import InspectView, LimitsView, LimitView, OverrideView, ResetView, ShadowView
 from controlplane.api.locks import BreakView, LocksView
 from controlplane.api.maintenance import MaintenanceView
+from controlplane.api.sessions import LockoutsView, SessionsView, SessionView
 from controlplane.api.snapshot import SnapshotView
 
 shapes.publish()
+assertions.publish()
+sessions.publish()
 cache_warm.publish()
 boards.publish()
 jobs.publish()
 snapshot.publish()
 
 urlpatterns = [
+    path("v1/assertions/", AssertionView.as_view(AssertionView.collection), name="api-assertions"),
+    path("v1/assertions/run", RunView.as_view(), name="api-assertions-run"),
+    path("v1/assertions/<path:name>/", AssertionView.as_view(AssertionView.item), name="api-assertions-item"),
+    path("v1/audit/export", ExportView.as_view(), name="api-audit-export"),
+    path("v1/sessions/", SessionsView.as_view(), name="api-sessions"),
+    path("v1/sessions/lockouts", LockoutsView.as_view(), name="api-lockouts"),
+    path("v1/sessions/<str:session_id>/", SessionView.as_view(), name="api-sessions-item"),
     path("v1/maintenance", MaintenanceView.as_view(), name="api-maintenance"),
     path("v1/system/breakers", BreakersView.as_view(), name="api-breakers"),
     path("v1/system/breakers/<str:name>", BreakerView.as_view(), name="api-breaker"),

@@ -26,6 +26,7 @@ from permissions.cache.realm import STATES
 from permissions.engine import keys
 from permissions.engine.reasons import InvalidRequestError, Unavailable
 from permissions.engine.types import Asserted
+from permissions.identity.uses import met
 from permissions.models import ApiKey
 from permissions.selectors import is_in_transaction, to_us
 
@@ -85,6 +86,7 @@ def warm(header: str) -> Caller | None:
         and found.until_us is None
         and clock_gettime_ns(CLOCK) - state.known_head_ns <= state.max_age_ns
     ):
+        met.add(found.caller.key_id)
         return found.caller
     return _recall(mark)
 
@@ -121,6 +123,7 @@ def resolve(header: str) -> Caller | None:
         if len(_remembered) >= MAX_REMEMBERED:
             _remembered.clear()
         _remembered[mark] = found
+    met.add(found.caller.key_id)
     return found.caller
 
 
@@ -164,6 +167,7 @@ def _recall(mark: bytes) -> Caller | None:
         return None
     if position is not found.position:
         _remembered[mark] = replace(found, position=position)
+    met.add(found.caller.key_id)
     return found.caller
 
 

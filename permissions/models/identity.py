@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from permissions.engine import names
@@ -58,11 +60,23 @@ class ApiKey(models.Model):
         return self.name
 
 
+class KeyUseManager(models.Manager["KeyUse"]):
+    def seen(self, key_ids: Iterable[int]) -> int:
+        """They were used just now; how many rows were written. Keys that are gone are passed over."""
+        alive = ApiKey.objects.filter(pk__in=set(key_ids)).values_list("pk", flat=True)
+        # In one order for everybody: two processes that wrote the same rows in two orders would deadlock.
+        rows = [KeyUse(key_id=pk, last_used_at=timezone.now()) for pk in sorted(alive)]
+        self.bulk_create(rows, update_conflicts=True, unique_fields=["key"], update_fields=["last_used_at"])
+        return len(rows)
+
+
 class KeyUse(models.Model):
     """Beside the key and not in it: a key's row makes a revision whenever it changes, and being used is no change."""
 
     key = models.OneToOneField(ApiKey, on_delete=models.CASCADE, primary_key=True, related_name="use", verbose_name=_("API key"))
     last_used_at = models.DateTimeField(_("last used"))
+
+    objects = KeyUseManager()
 
     class Meta:
         verbose_name = _("use of an API key")
