@@ -17,7 +17,7 @@ from permissions.cache.realm import STATES
 from permissions.engine.evaluate import evaluate
 from permissions.engine.explain import Explanation
 from permissions.engine.questions import Question, question, question_of
-from permissions.engine.reasons import InvalidRequestError
+from permissions.engine.reasons import FAULTS, MAINTENANCE, UNAVAILABLE, InvalidRequestError, Unavailable, UnderMaintenance
 from permissions.engine.types import Asserted, Attributes, Decision, Request
 from permissions.revisions import Token
 from permissions.warm import (
@@ -31,6 +31,7 @@ from permissions.warm import (
     watched,
 )
 from permissions.warm_batch import plain_many
+from resilience import telemetry
 from resilience.maintenance import SWITCH
 
 MAX_BATCH: Final = 1_000
@@ -58,6 +59,24 @@ def decide_many(
     """Decisions of one State, in order. The requests must come from `question` or have been checked the same way."""
     if not requests:
         return []
+    try:
+        return _decided(requests, realm, token, full, superuser, at)
+    except Unavailable as error:
+        reason = MAINTENANCE if isinstance(error, UnderMaintenance) else UNAVAILABLE
+        telemetry.count("permission_check_errors_total", reason, by=len(requests))
+        first = requests[0]
+        decision_log.fail(realm, first.subject, first.permission, first.resource, reason)
+        raise
+
+
+def _decided(  # noqa: PLR0917 - by place, since it is called once, above
+    requests: Sequence[Request],
+    realm: str,
+    token: str | Token | None,
+    full: bool,
+    superuser: bool,
+    at: dt.datetime | None,
+) -> list[Decision]:
     asking.refuse_in_maintenance(request.permission for request in requests)
     wanted, full = asking.token_of(token, full)
     past_us = asking.past_instant(at)
@@ -110,6 +129,9 @@ def _count(decisions: Sequence[Decision], pinned: Pinned) -> None:
     me.allowed += sum(decision.allowed for decision in decisions)
     me.filtered += number if pinned.is_filtered else 0
     me.stale += number if pinned.is_stale else 0
+    faults = sum(decision.reason in FAULTS for decision in decisions)
+    if faults:
+        telemetry.count("permission_condition_errors_total", by=faults)
 
 
 def decide(

@@ -28,6 +28,8 @@ EVENTS: Final[dict[str, str]] = {
 
 METRICS: Final = (
     Metric("permission_checks_total", "counter", ("outcome",), "decisions by outcome"),
+    Metric("permission_check_errors_total", "counter", ("reason",), "questions that got no decision: unavailable, maintenance"),
+    Metric("permission_condition_errors_total", "counter", (), "decisions that a condition or policy which failed decided"),
     Metric("permission_cache_hits_total", "counter", ("layer",), "checks whose deepest layer was l1 or redis"),
     Metric("permission_cache_misses_total", "counter", (), "checks that reached the database"),
     Metric("permission_cache_penetration_total", "counter", (), "checks about an id no row names, stopped by the filter"),

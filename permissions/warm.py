@@ -21,8 +21,10 @@ from permissions.cache.state import State
 from permissions.engine import names
 from permissions.engine.evaluate import evaluate
 from permissions.engine.questions import needs_rows
+from permissions.engine.reasons import FAULTS
 from permissions.engine.scopes import SubjectSnapshot
 from permissions.engine.types import Decision, Request
+from resilience import telemetry
 from resilience.maintenance import SWITCH
 
 T = TypeVar("T")
@@ -334,6 +336,8 @@ def _from_memory(state: State, request: Request, superuser: bool, now_us: int) -
     me.l1 += 1
     me.allowed += decision.allowed
     me.filtered += is_filtered
+    if decision.reason in FAULTS:
+        telemetry.count("permission_condition_errors_total")
     if not me.l1 & SAMPLE:
         reader.sample(state, subject)
     return Decision(decision.allowed, decision.reason, state.rev, "l1", decision.obligations)

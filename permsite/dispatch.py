@@ -14,13 +14,14 @@ from django.conf import settings
 
 from controlplane.collector.running import COLLECTOR
 from controlplane.health.monitor import monitor
-from controlplane.health.monitor import monitor
+from controlplane.live.heartbeat import HEARTBEAT
 from controlplane.live.hub import HUB
 from controlplane.middleware import MaintenanceGate
 from controlplane.routing import application as sockets
 from controlplane.services.following import make_follower
 from controlplane.sockets.room import ROOM
 from permissions.cache import serving
+from permissions.identity import uses
 from permsite import protection
 from permsite.protection import OptionalLimit
 from resilience import registry
@@ -45,6 +46,8 @@ class Wire(Protocol):
 
 STATIC: Final = "/static/"
 API: Final = "/api/"
+# They are asked by whoever runs us, at an address: an unknown name in Host is refused everywhere else.
+PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 # Never behind a limit: whoever measures the health of a site under load must be answered, and whoever would end a maintenance or
 # lift a limit that was set too low.
 UNLIMITED: Final = ("/api/v1/system/", "/api/v1/maintenance")
@@ -86,7 +89,7 @@ class Site:
         elif path.startswith(API) and not path.startswith(UNLIMITED):
             await self._api.app(scope, receive, send)
         else:
-            await self._django(scope, receive, send)
+            await self._django(_by_our_name(scope) if path in PROBES else scope, receive, send)
 
     def plainly(self, path: str, headers: Sequence[Header], body: bytes) -> tuple[Sequence[Header], bytes] | None:
         """For `permsite/quick.py`: answers a plain question at one of `plain_paths`, while nothing stands in front of it."""
@@ -98,6 +101,13 @@ class Site:
         """Follows the configuration no more: for tests, which build many."""
         self._wire.close()
         self._api.close()
+
+
+def _by_our_name(scope: Scope) -> Scope:
+    """As if it had been asked by a name of ours, which these answers do not repeat."""
+    name = settings.ALLOWED_HOSTS[0].lstrip(".*") if settings.ALLOWED_HOSTS else ""
+    others = [header for header in scope["headers"] if header[0] != b"host"]
+    return {**scope, "headers": [*others, (b"host", (name or "localhost").encode("idna"))]}
 
 
 def _end_with_the_parent() -> None:
@@ -114,6 +124,7 @@ def _end_with_the_parent() -> None:
 
 
 def _start_live() -> None:
+    HEARTBEAT.start("server")
     HUB.start()
     ROOM.open()
 
@@ -121,6 +132,7 @@ def _start_live() -> None:
 def _stop_live() -> None:
     ROOM.close()
     HUB.stop()
+    HEARTBEAT.stop()
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
@@ -135,12 +147,14 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             await monitor.start()
             await sync_to_async(lambda: registry.start(make_follower()), thread_sensitive=False)()
             await sync_to_async(serving.start, thread_sensitive=False)()
+            await sync_to_async(uses.start, thread_sensitive=False)()
             await sync_to_async(_start_live, thread_sensitive=False)()
             await sync_to_async(COLLECTOR.start, thread_sensitive=False)("server")
             await send({"type": "lifespan.startup.complete"})
         else:
             await sync_to_async(COLLECTOR.stop, thread_sensitive=False)()
             await sync_to_async(_stop_live, thread_sensitive=False)()
+            await sync_to_async(uses.stop, thread_sensitive=False)()
             await sync_to_async(serving.stop, thread_sensitive=False)()
             await sync_to_async(registry.stop, thread_sensitive=False)()
             await monitor.stop()

@@ -6,6 +6,7 @@ was stored long ago must not look new.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -18,7 +19,8 @@ from typing import Any, Final
 import msgspec
 
 from controlplane.live import store as stores
-from controlplane.live.port import CLEARED, EVENTS, FRAME, NODES, NOTICE, RIGHTS, Event, LiveError, LiveStore, split_id
+from controlplane.live.decisions import TAP, checked_watch
+from controlplane.live.port import CLEARED, EVENTS, FRAME, NODES, NOTICE, RIGHTS, WATCH, Event, LiveError, LiveStore, split_id
 from resilience import telemetry
 from resilience.clock import SYSTEM, Clock
 
@@ -263,6 +265,8 @@ class Hub:
             self._say(kind, _ENCODE({"type": kind, "notice": body}))
         elif kind == RIGHTS:
             self._say(kind, payload)
+        elif kind == WATCH:
+            _watch(body)
 
     def _is_newer(self, frame: dict[str, Any]) -> bool:
         """Not one that came already by another store, and not one of a leader that another has replaced."""
@@ -285,6 +289,12 @@ class Hub:
     def after_fork(self) -> None:
         """In a child nothing runs, and the parent's locks may be held for ever."""
         self._begin_anew()
+
+
+def _watch(body: object) -> None:
+    if isinstance(body, dict):
+        with contextlib.suppress(ValueError):  # its end has passed on the way, or it was not ours
+            TAP.watch(checked_watch(body.get("subject"), body.get("realm"), body.get("until"), time.time()))
 
 
 HUB: Final = Hub()

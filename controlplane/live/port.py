@@ -8,13 +8,14 @@ from typing import Any, Final, Protocol
 Event = dict[str, Any]
 Heard = Callable[[str, bytes], object]
 
-# Kinds of messages. `events` says only that there are new ones; `rights` goes to no socket.
+# Kinds of messages. `events` says only that there are new ones; `rights` and `watch` go to no socket.
 FRAME: Final = "frame"
 NODES: Final = "nodes"
 EVENTS: Final = "events"
 NOTICE: Final = "notice"
 RIGHTS: Final = "rights"
-KINDS: Final = frozenset({FRAME, NODES, EVENTS, NOTICE, RIGHTS})
+WATCH: Final = "watch"
+KINDS: Final = frozenset({FRAME, NODES, EVENTS, NOTICE, RIGHTS, WATCH})
 
 # Kept of events, and of frames (one a second): a quarter of an hour.
 KEPT_EVENTS: Final = 10_000

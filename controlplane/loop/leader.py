@@ -69,7 +69,8 @@ class Leader:
         self._chance = chance or random.Random()  # noqa: S311 - it spreads load, it keeps no secret
         self._renew_at = 0.0
         self._stands_by_for = ""
-        self._is_away = False
+        # The database did not answer when it was last asked.
+        self.is_away = False
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set; then the lease is given back, so that another takes over at once."""
@@ -203,14 +204,14 @@ class Leader:
             self._renew_at = now
 
     def _away(self, error: Exception) -> None:
-        if not self._is_away:
-            self._is_away = True
+        if not self.is_away:
+            self.is_away = True
             log.warning("the database does not answer (%s); asks again each second", type(error).__name__)
         self._step_down(f"the database does not answer ({type(error).__name__})")
 
     def _answers(self) -> None:
-        if self._is_away:
-            self._is_away = False
+        if self.is_away:
+            self.is_away = False
             log.info("the database answers again")
 
     def _step_down(self, why: str, *, level: int = logging.WARNING) -> None:
@@ -227,13 +228,18 @@ class Leader:
 
 @contextmanager
 def beside(tasks: Sequence[Task]) -> Iterator[Leader]:
-    """A candidate in a thread of its own while the block runs, in the process that starts a server."""
+    """A candidate in a thread of its own while the block runs, in the process that starts a server; with it the sampler, and
+    what tells of this process and hears of the others."""
+    # Above this module: the sampler knows the leader.
+    from controlplane.loop.beside import live  # noqa: PLC0415
+
     leader, stop = Leader(tasks), threading.Event()
     # A daemon: a step that hangs must not keep the process from ending; the lease then runs out.
     thread = threading.Thread(target=leader.run, args=(stop,), name="control-loop", daemon=True)
     thread.start()
     try:
-        yield leader
+        with live(leader):
+            yield leader
     finally:
         stop.set()
         thread.join(STOP_S)

@@ -41,20 +41,37 @@ class Entry(NamedTuple):
     is_uncommitted: bool
 
 
+# (realm, subject, permission, resource, decision); it must be quick.
+Tapped = Callable[[str, str, str, "str | None", Decision], None]
+# The same with a reason, for a question that got no decision.
+Failed = Callable[[str, str, str, "str | None", str], None]
+
+
 class On:
     """Looked at by each check: one flag; the rest is for `note`.
 
-    `mask`: a warm check whose number has none of its bits is looked at once more. All are while the log is on, else one in 64.
+    `mask`: a warm check whose number has none of its bits is looked at once more. All are while the log or the tap is on, else
+    one in 64. `is_on`: either is. `is_logged`: the log is.
     """
 
-    __slots__ = ("are_denials_sure", "has_attributes", "is_on", "mask", "ratio")
+    __slots__ = ("are_denials_sure", "failed", "has_attributes", "is_logged", "is_on", "mask", "ratio", "tap")
 
     def __init__(self) -> None:
         self.is_on = False
+        self.is_logged = False
+        self.tap: Tapped | None = None
+        self.failed: Failed | None = None
         self.mask = UNWATCHED
         self.ratio = 1.0
         self.are_denials_sure = True
         self.has_attributes = True
+
+    def set(self) -> None:
+        """After `is_logged` or `tap` has changed."""
+        # Of two threads the later one must write last, or what the other had seen before would stand.
+        with BUFFER.lock:
+            self.is_on = self.is_logged or self.tap is not None
+            self.mask = 0 if self.is_on else UNWATCHED
 
 
 class Buffer:
@@ -130,6 +147,11 @@ def note(  # noqa: PLR0917 - by place: a name for each would cost a check more t
     `is_uncommitted`: it was asked inside a transaction, whose rows may never be.
     """
     try:
+        tapped = ON.tap
+        if tapped is not None:
+            tapped(realm, subject, permission, resource, decision)
+        if not ON.is_logged:
+            return
         if ON.ratio < 1.0 and (decision.allowed or not ON.are_denials_sure) and _draw() >= ON.ratio:
             return
         if len(BUFFER.entries) >= MOST:
@@ -163,6 +185,26 @@ def note(  # noqa: PLR0917 - by place: a name for each would cost a check more t
             BUFFER.wake()
     except Exception:  # noqa: BLE001 - a fault of the log must not become a check's; it counts as one more that is missing
         BUFFER.drop()
+
+
+def fail(realm: str, subject: str, permission: str, resource: str | None, reason: str) -> None:
+    """A question that got no decision: it is no line of the log, which holds decisions. Never raises."""
+    failed = ON.failed
+    if failed is not None:
+        try:
+            failed(realm, subject, permission, resource, reason)
+        except Exception:  # noqa: BLE001 - a fault of whoever looks on must not become a check's
+            BUFFER.drop()
+
+
+def tap(tapped: Tapped | None) -> None:
+    """Shows every decision to `tapped`, in the thread of its check, until another or None is named."""
+    ON.tap = tapped
+    ON.set()
+
+
+def tap_failures(failed: Failed | None) -> None:
+    ON.failed = failed
 
 
 def _has_any(request: Request) -> bool:

@@ -13,7 +13,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from permissions.decision_log import sinks
-from permissions.decision_log.buffer import BUFFER, ON, UNWATCHED
+from permissions.decision_log.buffer import BUFFER, ON
 from permissions.decision_log.lines import lines_of
 from permissions.decision_log.options import OFF, Options, options_of
 from permissions.params import DECISION_LOG
@@ -79,7 +79,7 @@ class Writer:
         thread.join(STOP_S + 1.0)
 
     def _run(self) -> None:
-        while not self._ended.wait(LOOK_S if ON.is_on else REST_S):
+        while not self._ended.wait(LOOK_S if ON.is_logged else REST_S):
             self._turn()
         until_s = self._clock() + STOP_S
         while (self._pending or BUFFER.entries) and self._clock() < until_s:
@@ -201,15 +201,17 @@ def _apply(snapshot: Snapshot) -> None:
 def _switch(options: Options) -> None:
     if options.sink == "off":
         # The writer keeps its options: what was noted before the change still goes where it was to go.
-        ON.is_on, ON.mask = False, UNWATCHED
+        ON.is_logged = False
+        ON.set()
         return
-    if ON.is_on and options == _running.writer.options:
+    if ON.is_logged and options == _running.writer.options:
         return
     _running.writer.options = options
     ON.ratio, ON.are_denials_sure, ON.has_attributes = options.sample_ratio, options.always_denied, options.attributes
     BUFFER.wake = None
     _running.writer.ensure()
-    ON.is_on, ON.mask = True, 0
+    ON.is_logged = True
+    ON.set()
 
 
 def _after_fork() -> None:
@@ -217,7 +219,7 @@ def _after_fork() -> None:
     BUFFER.begin_anew()
     _running.writer.begin_anew()
     _running.lock = threading.Lock()
-    if ON.is_on:
+    if ON.is_logged:
         BUFFER.wake = _wake_in_child
 
 

@@ -46,6 +46,8 @@ DENIED: Final = frozenset(
     }
 )
 NO_DECISION: Final = frozenset({MAINTENANCE, UNAVAILABLE, INVALID_REQUEST})
+# A condition or a policy failed, which is nobody's wish.
+FAULTS: Final = frozenset({CONDITION_ERROR, POLICY_ERROR})
 ALL: Final = ALLOWED | DENIED | NO_DECISION
 
 

@@ -18,6 +18,7 @@ from django.db import connection
 
 from controlplane.collector import running as metrics
 from controlplane.jobs import thread as jobs
+from controlplane.live import store as live_store
 from controlplane.loop.leader import beside
 from controlplane.loop.tasks import every_task
 from permsite import server
@@ -54,6 +55,7 @@ class Command(BaseCommand):
             with bound, Launcher() as launcher:
                 self._use(server.address_of(bound))
                 store = self._store(launcher, folder)
+                live_store.alone()
                 self._prepare(store, began)
                 metrics.wipe()
                 with metrics.beside("server"), beside(every_task()), jobs.beside():
