@@ -26,6 +26,7 @@ RULES: Final[dict[str, Rule]] = {
     "resilience_config_version": "min",
     "resilience_maintenance_mode": "max",
     "permsite_build_info": "max",
+    "permsite_sockets_open": "sum",
     "permsite_processes": "sum",
     "permsite_process_resident_memory_bytes": "slot",
     "permsite_process_open_fds": "slot",
