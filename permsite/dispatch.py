@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from time import perf_counter
 from typing import Any, Final, Protocol
 
 from asgiref.sync import sync_to_async
@@ -22,7 +23,7 @@ from controlplane.services.following import make_follower
 from controlplane.sockets.room import ROOM
 from permissions.cache import serving
 from permissions.identity import uses
-from permsite import protection
+from permsite import protection, requests
 from permsite.protection import OptionalLimit
 from resilience import registry
 from resilience.maintenance import SWITCH
@@ -70,11 +71,19 @@ class Site:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
-            # Both looked at here, so that a warm check enters no gate that stands open, and one coroutine less.
-            if SWITCH.on is None:
-                await (self._wire.app if scope["path"] in self._exact else self._dispatch)(scope, receive, send)
-            else:
-                await self._gate(scope, receive, send)
+            path = scope["path"]
+            is_wire = path in self._exact
+            began_s = perf_counter()
+            try:
+                # Both looked at here, so that a warm check enters no gate that stands open, and one coroutine less.
+                if SWITCH.on is None:
+                    await (self._wire.app if is_wire else self._dispatch)(scope, receive, send)
+                else:
+                    await self._gate(scope, receive, send)
+            finally:
+                way = "wire" if is_wire else _way_of(path)
+                if way is not None:
+                    requests.cell(way).add(perf_counter() - began_s)
         elif kind == "lifespan":
             await _lifespan(receive, send)
         else:
@@ -101,6 +110,13 @@ class Site:
         """Follows the configuration no more: for tests, which build many."""
         self._wire.close()
         self._api.close()
+
+
+def _way_of(path: str) -> requests.Way | None:
+    """None: no figure of it, since files and probes are no measure of the site."""
+    if path.startswith(API):
+        return "api"
+    return None if path.startswith(STATIC) or path in PROBES else "page"
 
 
 def _by_our_name(scope: Scope) -> Scope:

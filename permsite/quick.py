@@ -7,8 +7,10 @@ answer here: no task, no scope, no coroutine. Every other one is handed on as if
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any, Final
 
+from permsite import requests
 from permsite.protocol import Protocol
 
 Header = tuple[bytes, bytes]
@@ -31,6 +33,7 @@ class Quick(Protocol):
         super().__init__(config, server_state, app_state, _loop)
         self._plainly: Plainly = config.loaded_app.plainly
         self._paths: frozenset[bytes] = config.loaded_app.plain_paths
+        self._took = requests.cell("wire")
         self._is_held = False
         self._held = b""
 
@@ -77,6 +80,7 @@ class Quick(Protocol):
 
     def on_message_complete(self) -> None:
         if self._is_held:
+            began_s = perf_counter()
             try:
                 answer = self._plainly(self.url.decode("ascii"), self.headers, self._held)
             except Exception:  # noqa: BLE001 - the application meets the same fault, and tells of it
@@ -84,6 +88,8 @@ class Quick(Protocol):
             if answer is not None:
                 self._is_held = False
                 self._answer(*answer)
+                # Each connection is the event loop's, whose alone this cell is.
+                self._took.add(perf_counter() - began_s)
                 return
             self._hand_on()
         super().on_message_complete()
