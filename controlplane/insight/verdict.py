@@ -6,6 +6,7 @@ Down: checks cannot be answered any more. Degraded: every answer is still right,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -22,6 +23,8 @@ Cause = Literal[
     "log_failing",
     "live_down",
     "disk_full",
+    "maintenance_full",
+    "no_process",
 ]
 
 # Seconds without a good answer of the database until checks are refused: long enough for one slow statement, short enough that a
@@ -47,6 +50,8 @@ class Facts:
     live_up: bool | None = None
     disk_free_bytes: float | None = None
     disk_total_bytes: float | None = None
+    is_closed: bool = False
+    processes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,10 @@ def _degrading(facts: Facts) -> tuple[Cause, ...]:
         found.append("live_down")
     if is_disk_low(facts.disk_free_bytes, facts.disk_total_bytes):
         found.append("disk_full")
+    if facts.is_closed:
+        found.append("maintenance_full")
+    if facts.processes == 0:
+        found.append("no_process")
     return tuple(found)
 
 
@@ -95,18 +104,20 @@ def is_disk_low(free_bytes: float | None, total_bytes: float | None) -> bool:
     return free_bytes < DISK_BYTES or free_bytes < DISK_SHARE * total_bytes
 
 
-def of_frame(frame: Mapping[str, Any], *, database_away_s: float | None) -> Verdict:
-    """The verdict on the whole site, from the frame's own figures; who makes the frame leads, so somebody does.
+def of_frame(frame: Mapping[str, Any]) -> Verdict:
+    """The verdict on the whole site, from the frame's own figures: who makes the frame leads, so somebody does.
 
-    `database_away_s` is the maker's own measurement: a frame has no memory.
+    A frame has no memory, so a database that is away in it is down: its maker has asked for as long as a statement may take.
     """
-    lag_ms = frame.get("loop_lag_ms")
+    lag_ms, database_up, storage_up = frame.get("loop_lag_ms"), frame.get("database_up"), frame.get("storage_up")
     return verdict(
         Facts(
-            database_away_s=database_away_s,
-            store_up=None if frame.get("storage_up") is None else bool(frame["storage_up"]),
+            database_away_s=None if database_up is None else 0.0 if database_up else math.inf,
+            store_up=None if storage_up is None else bool(storage_up),
             open_breakers=frame.get("open_breakers"),
             config_behind=frame.get("config_behind"),
             lag_s=None if lag_ms is None else lag_ms / 1000,
+            is_closed=frame.get("maintenance") == "full",
+            processes=frame.get("nodes"),
         )
     )

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 import msgspec
 from django.db import DatabaseError, InterfaceError, connection
 
+from controlplane.insight.verdict import of_frame
 from controlplane.live import history
 from controlplane.live import store as stores
 from controlplane.live.frames import Nodes, figures_of, instances
@@ -225,7 +226,7 @@ class Sampler:
             frame["database_up"], frame["database_ms"] = 0, None
         if redis is not None and redis.up == 0:
             frame["storage_up"] = 0
-        frame["state"] = state_of(frame)
+        frame["state"] = of_frame(frame).state
         return {
             name: shortened(value) if isinstance(value, float) and name not in ("at", "alerts_at") else value
             for name, value in frame.items()
@@ -266,19 +267,6 @@ class Sampler:
         finally:
             if not connection.in_atomic_block:
                 connection.close_if_unusable_or_obsolete()
-
-
-def state_of(frame: Mapping[str, Any]) -> str:
-    """In one word. `down`: decisions cannot be given for long; `degraded`: they are, with less to lean on."""
-    if frame.get("database_up") == 0:
-        return "down"
-    is_degraded = (
-        frame.get("storage_up") == 0
-        or bool(frame.get("open_breakers"))
-        or frame.get("maintenance") == "full"
-        or not frame.get("nodes")
-    )
-    return "degraded" if is_degraded else "ok"
 
 
 def _decoded(bodies: Mapping[str, bytes]) -> Iterator[Any]:
