@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from django.urls import path
 
-from controlplane.api import assertions, boards, cache_warm, jobs, sessions, shapes, snapshot
+from controlplane.api import alert_shapes, assertions, boards, cache_warm, jobs, sessions, shapes, snapshot
+from controlplane.api.alert_rules import HandlersView, HandlerView, RekeyView, RulesView, RuleView, TestFireView
+from controlplane.api.alert_rules import ValidateView as RuleValidateView
+from controlplane.api.alerts import (
+    AcknowledgeView,
+    AlertOneView,
+    AlertsView,
+    DeliveriesView,
+    SilencesView,
+    SilenceView,
+    UnsilenceView,
+)
 from controlplane.api.assertions import AssertionView, RunView
 from controlplane.api.audit_export import ExportView
 from controlplane.api.breakers import AutoView, BreakersView, BreakerView, ForceClosedView, ForceOpenView
@@ -21,6 +32,7 @@ from controlplane.api.sessions import LockoutsView, SessionsView, SessionView
 from controlplane.api.snapshot import SnapshotView
 
 shapes.publish()
+alert_shapes.publish()
 assertions.publish()
 sessions.publish()
 cache_warm.publish()
@@ -37,6 +49,22 @@ urlpatterns = [
     path("v1/sessions/lockouts", LockoutsView.as_view(), name="api-lockouts"),
     path("v1/sessions/<str:session_id>/", SessionView.as_view(), name="api-sessions-item"),
     path("v1/maintenance", MaintenanceView.as_view(), name="api-maintenance"),
+    path("v1/system/alerts", AlertsView.as_view(), name="api-alerts"),
+    path("v1/system/alerts/<str:key>", AlertOneView.as_view(), name="api-alert"),
+    path("v1/system/alerts/<str:key>/acknowledge", AcknowledgeView.as_view(), name="api-alert-acknowledge"),
+    path("v1/system/alerts/<str:key>/silence", SilenceView.as_view(), name="api-alert-silence"),
+    path("v1/system/alerts/<str:key>/unsilence", UnsilenceView.as_view(), name="api-alert-unsilence"),
+    path("v1/system/alert-silences", SilencesView.as_view(), name="api-alert-silences"),
+    path("v1/system/alert-deliveries", DeliveriesView.as_view(), name="api-alert-deliveries"),
+    path("v1/system/alert-rules", RulesView.as_view(), name="api-alert-rules"),
+    path("v1/system/alert-rules/<str:name>", RuleView.as_view(), name="api-alert-rule"),
+    path("v1/system/alert-rules/<str:name>/validate", RuleValidateView.as_view(), name="api-alert-rule-validate"),
+    path("v1/system/alert-rules/<str:name>/test-fire", TestFireView.as_view(), name="api-alert-rule-test-fire"),
+    path("v1/system/alert-rules/<str:name>/silence", SilenceView.as_view(of="alert_rule"), name="api-alert-rule-silence"),
+    path("v1/system/alert-rules/<str:name>/unsilence", UnsilenceView.as_view(of="alert_rule"), name="api-alert-rule-unsilence"),
+    path("v1/system/alert-handlers", HandlersView.as_view(), name="api-alert-handlers"),
+    path("v1/system/alert-handlers/<str:name>", HandlerView.as_view(), name="api-alert-handler"),
+    path("v1/system/alert-handlers/<str:name>/rekey", RekeyView.as_view(), name="api-alert-handler-rekey"),
     path("v1/system/breakers", BreakersView.as_view(), name="api-breakers"),
     path("v1/system/breakers/<str:name>", BreakerView.as_view(), name="api-breaker"),
     path("v1/system/breakers/<str:name>/force-open", ForceOpenView.as_view(), name="api-breaker-force-open"),

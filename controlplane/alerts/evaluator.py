@@ -24,6 +24,7 @@ from controlplane.alerts.courier import Courier
 from controlplane.alerts.ledger import Loaded
 from controlplane.alerts.machine import Round, judge
 from controlplane.alerts.records import HANDLER_FAILED, RULE_ERROR, Delivery, Incident, Subject
+from controlplane.live.port import LiveError
 from controlplane.models.alerts import label_key
 from controlplane.services import alert_settings
 from controlplane.services.alert_expressions import WINDOWS, Data, Verdict, data_of
@@ -168,6 +169,8 @@ class Evaluator:
     def _data(self, frame: Mapping[str, Any]) -> Data:
         try:
             means = {window: self._means(seconds) for window, seconds in WINDOWS.items()}
+        except LiveError:
+            means = {}  # the store is away, which the frame itself says
         except Exception as error:  # noqa: BLE001 - without means the rules over the frame go on; the others have no data
             telemetry.internal_error("alerts", "means", error)
             means = {}
