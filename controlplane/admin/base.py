@@ -55,13 +55,17 @@ def url(name: str, *args: Any) -> str:
     return reverse(f"admin:controlplane_configrevision_{name}", args=args)
 
 
+def switch_url() -> str:
+    return reverse("admin:control_page", args=["maintenance"])
+
+
 def tabs(request: HttpRequest, active: str) -> list[dict[str, Any]]:
     found: list[tuple[str, Any, str]] = []
     if may(request, rights.CONFIG_VIEW, rights.CONFIG_PAGE):
         found.append(("", gettext_lazy("Versions"), url("changelist")))
         found += [(name, TITLES.get(name, name), url("section", name)) for name in service.editable()]
     if may(request, rights.VIEW, rights.MAINTENANCE_PAGE):
-        found.append(("maintenance", gettext_lazy("Maintenance"), url("maintenance")))
+        found.append(("maintenance", gettext_lazy("Maintenance"), switch_url()))
     return [{"title": title, "url": where, "active": name == active} for name, title, where in found]
 
 

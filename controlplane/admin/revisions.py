@@ -12,7 +12,7 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from controlplane.admin.base import lines, may, missing, reason_of, request_id_of, tabs, typed_version, url
+from controlplane.admin.base import lines, may, missing, reason_of, request_id_of, switch_url, tabs, typed_version, url
 from controlplane.admin.screens import Screens, tell
 from controlplane.models import ConfigRevision
 from controlplane.services import config as service
@@ -76,7 +76,7 @@ class ConfigRevisionAdmin(Screens, theme.ModelAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_permission(request) and may(request, VIEW, MAINTENANCE_PAGE):
-            return HttpResponseRedirect(url("maintenance"))
+            return HttpResponseRedirect(switch_url())
         extra = {
             "page_tabs": tabs(request, ""),
             "empty_hint": gettext_lazy("Nothing was changed yet: what the code declares holds. Choose a section above."),

@@ -1,4 +1,4 @@
-"""The screens beside the list of versions: a section, one entry of it, the maintenance switch."""
+"""The screens beside the list of versions: a section, one entry of it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from controlplane.admin.base import (
     reason_of,
     request_id_of,
     show_refusal,
+    switch_url,
     tabs,
     typed_version,
     url,
@@ -23,8 +24,7 @@ from controlplane.admin.base import (
 from controlplane.admin.base import may as may_do
 from controlplane.admin.forms import NameForm, ParamsForm
 from controlplane.services import config as service
-from controlplane.services import maintenance as switch
-from controlplane.services.rights import CONFIG_CHANGE, CONFIG_PAGE, CONFIG_VIEW, MAINTENANCE_PAGE, OPERATE, VIEW
+from controlplane.services.rights import CONFIG_CHANGE, CONFIG_PAGE, CONFIG_VIEW
 from permissions.admin.asker import actor_of
 from permissions.errors import NotFound, Refused
 from resilience import params
@@ -170,45 +170,8 @@ class Screens:
 
     # The switch
     def maintenance_view(self, request: HttpRequest) -> HttpResponse:
-        if not may_do(request, VIEW, MAINTENANCE_PAGE):
-            raise PermissionDenied
-        status, revision = switch.maintenance_status(actor=actor_of(request))
-        form = ParamsForm(params.section_of(switch.SECTION), request.POST if _sets(request) else None, status.as_values())
-        if request.method == "POST":
-            if not may_do(request, OPERATE, MAINTENANCE_PAGE):
-                raise PermissionDenied
-            wanted = {"mode": "off"} if "end" in request.POST else form.entry() if form.is_valid() else None
-            try:
-                if wanted is not None:
-                    done = switch.maintenance_set(
-                        actor=actor_of(request),
-                        values=wanted,
-                        expected=typed_version(request),
-                        reason=reason_of(request),
-                        request_id=request_id_of(request),
-                    )
-                    tell(request, done)
-                    return HttpResponseRedirect(url("maintenance"))
-            except Refused as error:
-                if form.is_bound:
-                    show_refusal(form, error, switch.SECTION)
-                else:
-                    messages.error(request, error.detail)
-        return self.page(
-            request,
-            "maintenance",
-            switch.SECTION,
-            _("Maintenance"),
-            status=status,
-            until=None if status.until is None else params.moment_of(status.until),
-            form=form,
-            version=0 if revision is None else revision.version,
-            missing=missing(request, OPERATE, MAINTENANCE_PAGE),
-        )
-
-
-def _sets(request: HttpRequest) -> bool:
-    return request.method == "POST" and "end" not in request.POST
+        """It has moved to a page of the control plane; a bookmark still leads there. What was posted here turns nothing."""
+        return HttpResponseRedirect(switch_url())
 
 
 def tell(request: HttpRequest, done: service.Changed) -> None:

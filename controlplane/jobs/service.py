@@ -90,7 +90,8 @@ def start(
 
 def cancel(run_id: UUID, *, actor: Actor, reason: str = "", request_id: str = "") -> OperationRun:
     """One that waits has ended at once; one that runs ends at its next look. Raises NotFound, Forbidden, Conflict."""
-    _kind_of(_found(run_id)).may(actor, _found(run_id).arguments)
+    found = _found(run_id)
+    _kind_of(found).may(actor, found.arguments)
 
     def work(write: Write) -> bool:
         run = OperationRun.objects.select_for_update().get(id=run_id)
@@ -115,9 +116,9 @@ def cancel(run_id: UUID, *, actor: Actor, reason: str = "", request_id: str = ""
 def repeat(run_id: UUID, *, actor: Actor, reason: str = "", request_id: str = "") -> OperationRun:
     """A new run of the same. Raises NotFound, Forbidden, Invalid, Conflict while it is not over."""
     run = _found(run_id)
+    _kind_of(run).may(actor, run.arguments)
     if run.is_open:
         raise Conflict(f"the job has not ended yet: {run.state}")
-    _kind_of(run)
     return start(run.kind, actor=actor, reason=reason, args=run.arguments, request_id=request_id, repeat_of=run.id)
 
 

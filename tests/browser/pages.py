@@ -36,7 +36,7 @@ def operators_pages(visit: Visit) -> list[str]:
     return [
         f"{base}/",
         version.split("?")[0],
-        f"{base}/maintenance/",
+        "/admin/control/maintenance/",
         f"{base}/section/breakers/browser/",
         *(f"{base}/section/{section}/" for section in sections),
     ]

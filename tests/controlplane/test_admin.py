@@ -10,12 +10,14 @@ from django.urls import reverse
 
 from controlplane.models import ConfigRevision
 from controlplane.services import config as service
+from permissions.models import AuditEvent
 from permissions.writing import SYSTEM
 from tests.permissions.api.world import Cast
 
 LIST = "/admin/controlplane/configrevision/"
 ENTRY = f"{LIST}section/limiters/login/"
-SWITCH = f"{LIST}maintenance/"
+SWITCH = "/admin/control/maintenance/"
+TURN = {"action": "turn", "change_reason": "as planned"}
 
 
 @pytest.fixture
@@ -136,6 +138,7 @@ def test_a_version_shows_what_it_changed_and_goes_back(desks: dict[str, Client])
 
 def test_the_switch_is_turned_on_and_ended(desks: dict[str, Client]) -> None:
     sent = {
+        **TURN,
         "version": "0",
         "mode": "full",
         "reason": "moving",
@@ -155,7 +158,7 @@ def test_the_switch_is_turned_on_and_ended(desks: dict[str, Client]) -> None:
     page = text_of(desks["bob"].get(SWITCH))
     assert "everything is refused" in page
     assert "It ends by itself at 2099-12-31 04:00:00 UTC" in page
-    assert desks["bob"].post(SWITCH, {"version": "1", "end": "yes"}).status_code == 302
+    assert desks["bob"].post(SWITCH, {"version": "1", "action": "end", "change_reason": "moved"}).status_code == 302
     assert "No maintenance" in text_of(desks["bob"].get(SWITCH))
 
 
@@ -171,7 +174,7 @@ def test_the_switch_is_turned_on_and_ended(desks: dict[str, Client]) -> None:
     ],
 )
 def test_a_wrong_switching_is_told_and_switches_nothing(desks: dict[str, Client], sent: dict[str, str], told: str) -> None:
-    assert told in text_of(desks["bob"].post(SWITCH, {"version": "0", **sent}))
+    assert told in text_of(desks["bob"].post(SWITCH, {"version": "0", **TURN, **sent}, follow=True))
     assert not ConfigRevision.objects.exists()
 
 
@@ -201,7 +204,8 @@ bindings: [{subject: "user:charlie", role: switcher}]
     )
     answer = desks["charlie"].get(LIST)
     assert (answer.status_code, answer["Location"]) == (302, SWITCH)
-    assert desks["charlie"].post(SWITCH, {"version": "0", "mode": "read_only", "reason": "x"}).status_code == 302
+    assert desks["charlie"].post(SWITCH, {"version": "0", **TURN, "mode": "read_only", "reason": "x"}).status_code == 302
+    assert service.values_of("maintenance", service.active())["mode"] == "read_only"
     assert desks["charlie"].get(f"{LIST}section/limiters/").status_code == 403
 
 
@@ -214,8 +218,22 @@ def test_without_a_decision_a_superuser_still_gets_to_the_switch(
         raise pdp.Unavailable("no database", 1.0)
 
     monkeypatch.setattr(pdp, "decide", unavailable)
-    assert desks["root"].post(SWITCH, {"version": "0", "mode": "full", "reason": "repair"}).status_code == 302
+    assert "No maintenance" in text_of(desks["root"].get(SWITCH))
+    assert desks["root"].post(SWITCH, {"version": "0", **TURN, "mode": "full", "reason": "repair"}).status_code == 302
+    assert service.values_of("maintenance", service.active())["mode"] == "full"
+    entry = AuditEvent.objects.get(action="maintenance_on")
+    assert (entry.actor, entry.actor_kind) == ("user:root", "administrator")
     assert desks["bob"].get(SWITCH).status_code == 403
+    assert desks["bob"].post(SWITCH, {"version": "1", "action": "end", "change_reason": "x"}).status_code == 403
+
+
+def test_the_old_address_of_the_switch_leads_to_its_page_and_turns_nothing(desks: dict[str, Client]) -> None:
+    for answer in (
+        desks["bob"].get(f"{LIST}maintenance/"),
+        desks["bob"].post(f"{LIST}maintenance/", {"version": "0", "mode": "full", "reason": "x"}),
+    ):
+        assert (answer.status_code, answer["Location"]) == (302, SWITCH)
+    assert not ConfigRevision.objects.exists()
 
 
 def test_no_row_is_added_changed_or_removed_by_django_s_own_forms(desks: dict[str, Client]) -> None:
