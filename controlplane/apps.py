@@ -35,9 +35,11 @@ class ControlPlaneConfig(AppConfig):
     def ready(self) -> None:
         metrics.declare()
         # They need the models.
+        from controlplane.live import audited  # noqa: PLC0415
         from controlplane.services import alert_settings, forces  # noqa: F401, PLC0415 - the first: its parameters
         from controlplane.services.control import action_record, section_edit  # noqa: PLC0415
         from controlplane.services.maintenance import write_as_system  # noqa: PLC0415
+        from permissions.writing import on_recorded  # noqa: PLC0415
 
         post_migrate.connect(_after_migrations, sender=self, dispatch_uid="controlplane.seal")
         maintenance.never(paths=NEVER_PATHS)  # the permissions are named by the app that has them
@@ -45,6 +47,7 @@ class ControlPlaneConfig(AppConfig):
         control.set_writer(section_edit)
         control.set_audit(action_record)
         forces.connect()
+        on_recorded(audited.tell)
 
 
 def _after_migrations(*, using: str, **_given: Any) -> None:

@@ -23,6 +23,7 @@ REQUEST_BUCKETS: Final = (
 EVENTS: Final[dict[str, str]] = {
     "loop.led": "this process leads the control loop",
     "loop.lost": "this process leads the control loop no longer",
+    "events.tested": "a person looked whether events arrive",
     "events.cleared": "a person emptied the list of live events",
     "session.revoked": "a browser session was ended by a person, its own or an operator",
     "job.waiting": "a job was asked for, or was put back for another worker",

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from django.urls import path
 
-from controlplane.api import alert_shapes, assertions, boards, cache_warm, jobs, sessions, shapes, snapshot
+from controlplane.api import (
+    alert_shapes,
+    assertions,
+    boards,
+    cache_warm,
+    events,
+    jobs,
+    performance,
+    sessions,
+    shapes,
+    snapshot,
+    status,
+)
 from controlplane.api.alert_rules import HandlersView, HandlerView, RekeyView, RulesView, RuleView, TestFireView
 from controlplane.api.alert_rules import ValidateView as RuleValidateView
 from controlplane.api.alerts import (
@@ -24,12 +36,15 @@ from controlplane.api.cache import FlushView
 from controlplane.api.cache_lookup import CacheView, HoldingsView
 from controlplane.api.cache_warm import WarmView
 from controlplane.api.config import HistoryView, IndexView, RollbackView, SectionView, ValidateView
+from controlplane.api.events import EventsView
 from controlplane.api.jobs import JobActionView, JobsView, JobView
 from controlplane.api.limits import InspectView, LimitsView, LimitView, OverrideView, ResetView, ShadowView
 from controlplane.api.locks import BreakView, LocksView
 from controlplane.api.maintenance import MaintenanceView
+from controlplane.api.performance import PerformanceView
 from controlplane.api.sessions import LockoutsView, SessionsView, SessionView
 from controlplane.api.snapshot import SnapshotView
+from controlplane.api.status import StatusView
 
 shapes.publish()
 alert_shapes.publish()
@@ -39,6 +54,9 @@ cache_warm.publish()
 boards.publish()
 jobs.publish()
 snapshot.publish()
+status.publish()
+performance.publish()
+events.publish()
 
 urlpatterns = [
     path("v1/assertions/", AssertionView.as_view(AssertionView.collection), name="api-assertions"),
@@ -93,5 +111,8 @@ urlpatterns = [
     path("v1/system/jobs/<uuid:run_id>", JobView.as_view(), name="api-job"),
     path("v1/system/jobs/<uuid:run_id>/cancel", JobActionView.as_view(verb="cancel"), name="api-job-cancel"),
     path("v1/system/jobs/<uuid:run_id>/repeat", JobActionView.as_view(verb="repeat"), name="api-job-repeat"),
+    path("v1/system/status", StatusView.as_view(), name="api-system-status"),
+    path("v1/system/performance", PerformanceView.as_view(), name="api-system-performance"),
+    path("v1/system/events", EventsView.as_view(), name="api-system-events"),
     path("v1/system/snapshot/<str:name>", SnapshotView.as_view(), name="api-snapshot"),
 ]

@@ -86,6 +86,7 @@ class _DryRun(Exception):
 
 _open: ContextVar[Write | None] = ContextVar("permission_write", default=None)
 _listeners: list[Callable[[Write], None]] = []
+_record_listeners: list[Callable[[Write], None]] = []
 _listeners_lock = threading.Lock()
 
 
@@ -94,6 +95,13 @@ def on_written(listener: Callable[[Write], None]) -> None:
     with _listeners_lock:
         if listener not in _listeners:
             _listeners.append(listener)
+
+
+def on_recorded(listener: Callable[[Write], None]) -> None:
+    """Calls `listener` after each committed write that left entries in the audit, in the writer's thread."""
+    with _listeners_lock:
+        if listener not in _record_listeners:
+            _record_listeners.append(listener)
 
 
 def current_write() -> Write | None:
@@ -222,12 +230,12 @@ def _objects(realm_id: int, rev: int) -> tuple[tuple[str, str], ...] | None:
 
 def _publish(write: Write) -> None:
     points.reached("write.committed")
-    if write.changed:
-        for listener in list(_listeners):
-            try:
-                listener(write)
-            except Exception as error:  # noqa: BLE001 - the write is committed: whoever asked for it must not be told that it failed
-                telemetry.internal_error("writing", "listener", error)
+    told = [*(_listeners if write.changed else ()), *(_record_listeners if write.entries else ())]
+    for listener in told:
+        try:
+            listener(write)
+        except Exception as error:  # noqa: BLE001 - the write is committed: whoever asked for it must not be told that it failed
+            telemetry.internal_error("writing", "listener", error)
     for work in write._after:
         work(write)
 

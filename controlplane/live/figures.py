@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 import psutil
 
+from controlplane.live import tables
 from permissions.cache.reading import boot_ns
 from permissions.cache.realm import STATES
 from resilience import config, telemetry
@@ -100,6 +101,7 @@ class Process:
             "config_version": config.current().version,
             "rss_mb": round(self._machine.memory_info().rss / 1_048_576, 1),
             "cpu_percent": self._machine.cpu_percent(None),
+            **tables.figures(collected),
         }
 
     def beat(self) -> bytes:
