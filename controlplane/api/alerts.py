@@ -127,7 +127,7 @@ class SilenceView(AlertView):
         about = "Its rule with its labels is told of no more until then, at most 7 days. It goes on being evaluated and shown."
         return {
             "POST": _act(
-                f"{self.of}_silence", "Silence it until a time", ref("AlertSilence"), ref("AlertSilenceInput"), about, self.of
+                f"{self.of}_silence", "Silence it until a time", ref("AlertSilence"), ref("AlertSilenceInput"), about, of=self.of
             )
         }
 
