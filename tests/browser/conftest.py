@@ -23,7 +23,7 @@ TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFr
 
 
 class Sites:
-    """`sites(theme)` → the address of a server with that theme, started when it is asked for: one database, one Valkey for all."""
+    """`sites(theme)` → the address of a server with that theme, started when it is asked for. All use one database and Valkey."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

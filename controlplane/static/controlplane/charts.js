@@ -5,7 +5,7 @@ import { Behind } from "./table.js";
 
 const HEIGHT = 190;
 // Seconds that a window shows and how many of them lie between two points; long ones are asked for again now and then.
-const WINDOWS = { live: [300, 1], "15m": [900, 1], "1h": [3600, 60], "24h": [86400, 60], "30d": [2592000, 3600], "1y": [31536000, 3600] };
+const WINDOWS = { live: [120, 1], "15m": [900, 1], "1h": [3600, 60], "24h": [86400, 60], "30d": [2592000, 3600], "1y": [31622400, 86400] };
 const MARKED = new Set(["warning", "critical"]);
 const MAX_MARKS = 200;
 
@@ -19,7 +19,11 @@ function history(name) {
     const address = new URL(setting("history"), location.href);
     address.searchParams.set("window", name);
     const asked = ask(address, "application/json")
-      .then(async (answer) => (answer.ok ? ((await answer.json()).history ?? null) : null))
+      .then(async (answer) => {
+        if (!answer.ok) return null;
+        const { at, figures } = await answer.json();
+        return { ...figures, at };
+      })
       .catch(() => null);
     histories.set(name, asked);
     asked.finally(() => histories.delete(name));
@@ -126,6 +130,8 @@ class Chart {
       this.plot.setData(this.data(), false);
       this.plot.setScale("x", { min: end - this.span_s, max: end });
     });
+    // Nobody points at a moment: the legend tells the newest figures.
+    if (this.plot && this.plot.cursor.idx == null && this.at.length) this.plot.setLegend({ idx: this.at.length - 1 }, false);
     this.behind.refresh();
   }
 

@@ -12,7 +12,7 @@ let state = "";
 let age = null;
 
 function draw() {
-  if (!badge) return;
+  if (!badge || !state) return;
   badge.dataset.state = LEVELS[state] ?? "info";
   const seconds = age === null ? "" : String(Math.round(age));
   const name = age === null && (state === "stale" || state === "lost") ? `${state}Never` : state;
@@ -50,7 +50,7 @@ export function start() {
     state = change.state;
     const isOld = state === "stale" || state === "lost" || state === "refused";
     root.classList.toggle("ps-stale", isOld);
-    root.dataset.live = state;
+    root.dataset.connection = state;
     if (state === "refused") say("bad", text("refusedLong"), { id: "refused" });
     draw();
   });

@@ -149,8 +149,10 @@ export class Transport {
     if (!frame || seq === this.seq) return;
     this.seq = seq;
     this.frameAt = now();
-    this.attempts = 0;
-    if (this.socket !== null) this.set("live");
+    if (this.socket !== null && !this.asking) {
+      this.attempts = 0;
+      this.set("live");
+    }
     tell("frame", frame);
   }
 
@@ -248,11 +250,10 @@ export class Transport {
         this.send({ type: "ping" });
       }
     }
-    if (this.asking) {
-      const old = age > ASK_EVERY_S + STALE_AFTER_S;
-      this.set(old || !this.answered ? "lost" : "asking");
-    } else if (age > STALE_AFTER_S && this.state !== "connecting") this.set(this.socket?.readyState === WebSocket.OPEN ? "stale" : "lost");
-    else if (this.state === "connecting" && at - this.openedAt > STALE_AFTER_S) this.set("lost");
+    const isOpen = this.socket?.readyState === WebSocket.OPEN;
+    const isBeginning = this.state === "connecting" && at - this.openedAt <= STALE_AFTER_S;
+    if (this.asking) this.set(age > ASK_EVERY_S + STALE_AFTER_S || !this.answered ? "lost" : "asking");
+    else if (age > STALE_AFTER_S && !isBeginning) this.set(isOpen ? "stale" : "lost");
     tell("age", Number.isFinite(age) ? age : null);
   }
 
@@ -294,11 +295,11 @@ export class Transport {
   async askEvents() {
     const address = new URL(setting("events"), location.href);
     if (this.last) address.searchParams.set("after", this.last);
-    for (const [name, value] of Object.entries(this.filters)) if (value) address.searchParams.set(name, value);
+    for (const [name, value] of Object.entries(this.filters)) if (value) address.searchParams.set(name === "name" ? "type" : name, value);
     const answer = await ask(address, "application/json");
     if (!answer.ok || !this.asking) return;
     const found = await answer.json();
     if (found.gap) tell("gap", { dropped: found.dropped ?? null });
-    this.events(found.events ?? found.results ?? [], found.last);
+    this.events(found.events ?? [], found.last);
   }
 }
