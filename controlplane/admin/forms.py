@@ -112,6 +112,12 @@ class ParamsForm(forms.Form):
             # A single section is always whole: its switch has no "not set".
             self.fields[param.name] = field_of(param, blank=section.keyed or param.default is None)
 
+    def propose(self, query: Mapping[str, str]) -> None:
+        """What a link fills in; nothing is set before somebody saves it."""
+        for name in self.fields:
+            if query.get(name):
+                self.initial[name] = str(query[name])[:200]
+
     def entry(self) -> dict[str, Any]:
         """Only what is set. Call it once the form is valid as a form."""
         found = {}

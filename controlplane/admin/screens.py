@@ -110,6 +110,8 @@ class Screens:
         values = service.values_of(section, revision)
         posted = request.method == "POST"
         form = ParamsForm(declared, request.POST if posted else None, values.get(name))
+        if name not in values:
+            form.propose(request.GET)
         if posted:
             if not may_do(request, CONFIG_CHANGE, CONFIG_PAGE):
                 raise PermissionDenied

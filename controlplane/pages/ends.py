@@ -1,4 +1,4 @@
-"""Ends as the boards' forms offer them: for so long, or until a moment; and moments in words."""
+"""What the boards' forms share: ends (for so long, or until a moment), numbers, moments in words, the request behind a look."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from django.utils.translation import gettext_lazy as _
+
+from controlplane.pages.base import Look
 
 # Seconds, and what the form calls them.
 SPANS: Final = (
@@ -49,3 +51,8 @@ def moment(seconds: float | None) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, ValueError, OSError):
         return "–"
+
+
+def asked_in(look: Look) -> str:
+    """The request's id, for the audit."""
+    return look.request_id
