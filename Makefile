@@ -50,6 +50,7 @@ run: $(RUN) ## The site with a demo world on http://127.0.0.1:8000 (ARGS="--port
 
 test: $(TEST) ## Every test, on servers of its own (T="-m 'not browser and not chaos'" is the short loop)
 	@scripts/need-chromium
+	@scripts/need-prometheus
 	$(PY) -m pytest -n 3 --dist worksteal $(T)
 	TEST_DATABASE=sqlite $(PY) -m pytest -n 2 --dist worksteal --second-database $(T)
 
