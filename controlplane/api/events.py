@@ -107,7 +107,7 @@ class EventsView(ControlView):
                 TAG,
                 ref("SystemEvents"),
                 about="Oldest first: those behind `after`, else the newest. Ask again with `last`. `gap`: something "
-                "behind `after` is not there any more. About ten thousand are kept; decisions are a sample, save those that failed.",
+                "behind `after` is not there any more. Ten thousand are kept; decisions are a sample, save those that failed.",
                 realm=False,
                 problems=(503,),
                 parameters=(

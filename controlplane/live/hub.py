@@ -77,6 +77,7 @@ class Hub:
         self._held: set[str] = set()
         self._places: dict[str, str] = {}
         self._events_at = 0.0
+        self._has_looked = False
         self._are_events_due = True
         self._is_store_away = False
 
@@ -216,10 +217,10 @@ class Hub:
         name = store.name
         after = self._places.get(name, "")
         found = store.events(after, BATCH) if after else store.events(limit=RING)
+        is_first, self._has_looked = not self._has_looked, True
         if not found:
             return
         self._places[name] = found[-1]["id"]
-        is_first = len(self._places) == 1 and not after
         if not after and not is_first:
             since = time.time() - NEWS_S
             found = [event for event in found if event.get("at", 0) >= since]
