@@ -11,9 +11,12 @@ class PermsiteConfig(AppConfig):
     verbose_name = "permsite"
 
     def ready(self) -> None:
-        from permsite import checks, protection  # noqa: F401, PLC0415 - checks register themselves; apps must be loaded first
+        from django.conf import settings  # noqa: PLC0415 - apps must be loaded first
+
+        from permsite import checks, protection, sql_comments  # noqa: F401, PLC0415 - checks register themselves
 
         protection.declare()
+        sql_comments.install(settings.SQL_COMMENTS)
 
 
 class AdminSiteConfig(AdminConfig):

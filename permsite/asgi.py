@@ -15,12 +15,14 @@ from django.core.handlers.asgi import ASGIHandler
 from django.http.response import HttpResponseBase
 from whitenoise import WhiteNoise
 
+from permsite import tracing
 from permsite.bodies import Capped, unread
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from permsite.dispatch import Site
+    from permsite.tracing import Traced
 
 Application = Callable[
     [
@@ -73,9 +75,11 @@ class OneHop(ASGIHandler):
         return await sync_to_async(self.get_response, thread_sensitive=True)(request)
 
 
-def build() -> Site:
+def build() -> Site | Traced:
     """A new application for the settings as they are now: PUBLIC_URL is known only once a socket is bound."""
     setup(set_prefix=False)
+    # It adds a middleware of its own, which the handler below reads.
+    tracing.start()
     django = OneHop()
     # They use models, which need the apps that the line above has loaded.
     from permissions import conf, pdp  # noqa: PLC0415
@@ -87,12 +91,13 @@ def build() -> Site:
     public_url = settings.PUBLIC_URL or "http://127.0.0.1:8000"
     signer = Signer(conf.secret_keys())
     authzen = create_application(pdp, keys, public_url, superuser=settings.SUPERUSER_ON_WIRE, signer=signer)
-    return Site(
+    site = Site(
         authzen=authzen,
         authzen_paths=authzen.paths,
         static=unread(static_files(Path(settings.STATIC_ROOT))),
         django=Capped(cast(Application, django)),
     )
+    return tracing.around(site)
 
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "permsite.settings")

@@ -333,6 +333,13 @@ STATICFILES_DIRS = [path for path in (BASE_DIR / "static",) if path.is_dir()]
 # Jobs: a queue in the database, so that one asked for in a transaction that is rolled back was never asked for.
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["jobs"]}}
 
+# Traces. A collector that is named is enough, as platforms do it; OTEL=1 insists, OTEL=0 forbids.
+OTEL_ASKED = env.flag("OTEL")
+OTEL = env.flag(
+    "OTEL", default=bool(env.text("OTEL_EXPORTER_OTLP_ENDPOINT") or env.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
+) and not env.flag("OTEL_SDK_DISABLED")
+SQL_COMMENTS = env.choice("SQL_COMMENTS", "off", ("off", "sampled", "all"))
+
 # Logs.
 LOGGING = logging.configuration(
     level=env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")), on_terminal=sys.stderr.isatty()
