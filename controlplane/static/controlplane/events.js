@@ -53,8 +53,8 @@ class Stream {
   }
 
   release() {
-    // A burst is not made to flash line by line.
-    const isFresh = this.held.length <= 50;
+    // A busy stream does not flicker.
+    const isFresh = this.held.length <= 3;
     const lines = this.held.map((event) => line(event, { isFresh, link: (one) => this.link(one), more: (one) => this.more(one) }));
     list.prepend(...lines.reverse());
     this.held = [];

@@ -2,6 +2,7 @@
 import { on } from "./page.js";
 import { line } from "./rows.js";
 
+const CALM = 3;
 const list = document.getElementById("latest");
 const empty = document.getElementById("no-events");
 
@@ -10,7 +11,8 @@ if (list) {
   on("events", (events) => {
     for (const event of events) {
       if (event.name === "events.cleared") list.replaceChildren();
-      list.prepend(line(event));
+      // A busy stream does not flicker.
+      list.prepend(line(event, { isBrief: true, isFresh: events.length <= CALM }));
     }
     while (list.childElementCount > most) list.lastElementChild.remove();
     if (empty) empty.hidden = list.childElementCount > 0;

@@ -14,8 +14,8 @@ function words(value) {
 
 const epoch = (at) => (typeof at === "number" ? at : Date.parse(at) / 1000);
 
-// `more(event)` may give further elements for the end of the line.
-export function line(event, { isFresh = true, link = null, more = null } = {}) {
+// `isBrief`: of what it carries only the reason; `more(event)` may give further elements for the end of the line.
+export function line(event, { isFresh = true, isBrief = false, link = null, more = null } = {}) {
   const item = document.createElement("li");
   item.id = `e-${event.id}`;
   item.dataset.id = event.id;
@@ -34,7 +34,8 @@ export function line(event, { isFresh = true, link = null, more = null } = {}) {
   if (event.subject) said.append(" ", part("span", event.subject));
   if (event.permission) said.append(" ", part("code", event.permission));
   if (event.decision) said.append(" ", part("span", event.decision, event.decision === "allow" ? "ps-yes-word" : "ps-no-word"));
-  for (const [name, value] of Object.entries(event.data ?? {})) said.append(" ", part("code", `${name}=${words(value)}`));
+  const data = Object.entries(event.data ?? {}).filter(([name]) => !isBrief || name === "reason");
+  for (const [name, value] of data) said.append(" ", part("code", `${name}=${words(value)}`));
   if (more) said.append(...more(event));
   item.append(moment, said);
   return item;
