@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from controlplane.pages.alerts import Alerts
 from controlplane.pages.audit import Audit
 from controlplane.pages.base import Page
 from controlplane.pages.cache import Cache
@@ -24,6 +25,7 @@ PAGES: Final[tuple[type[Page], ...]] = (
     Resilience,
     Limits,
     Config,
+    Alerts,
     Maintenance,
     Audit,
     Sessions,
