@@ -97,7 +97,7 @@ def test_sums_stay_right_over_a_killed_worker_and_a_killed_redis_makes_a_shipped
             until(lambda: value(watching, "sum(permission_checks_total)") == 42)
             # Prometheus takes any step back for a restart, and would count what came before it once more.
             assert value(watching, "sum(resets(permission_checks_total[10m]))") == 0
-            assert value(watching, "max_over_time(sum(permission_checks_total)[10m:1s])") == 42
+            assert (value(watching, "max_over_time(sum(permission_checks_total)[10m:1s])") or 0) <= 42, "never one counted twice"
 
             until(lambda: value(watching, "min(resilience_storage_up)") == 1 and value(watching, "max(permsite_redis_up)") == 1)
             assert "PermsiteRedisUnreachable" not in firing(watching)
