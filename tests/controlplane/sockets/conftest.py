@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.test import Client
+from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
+from websockets.uri import parse_uri
 
 from controlplane.live import store as stores
+from controlplane.live.heartbeat import HEARTBEAT
+from controlplane.live.hub import HUB
 from controlplane.live.memory import MemoryStore
 from controlplane.sockets.room import ROOM
 from permissions.models import Realm, RoleBinding
@@ -25,7 +32,7 @@ from permissions.writing import SYSTEM
 from tests.live import LiveServer
 from tests.worlds import apply
 
-SOON_S = 30
+SOON_S = 10
 
 # charlie is known, may sign in, and may nothing.
 WORLD = """
@@ -90,6 +97,53 @@ class Page:
             return end.rcvd.code, end.rcvd.reason
 
 
+class Deaf:
+    """A socket that reads only when it is told to, and whose system holds little for it."""
+
+    def __init__(self, url: str, cookie: str, topics: list[str]) -> None:
+        parts = urlsplit(url)
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.socket.settimeout(SOON_S)
+        self.socket.connect((parts.hostname, parts.port))
+        self._protocol = ClientProtocol(parse_uri(url.replace("http", "ws", 1) + "/ws/control/"))
+        request = self._protocol.connect()
+        request.headers["Origin"], request.headers["Cookie"] = url, f"{django_settings.SESSION_COOKIE_NAME}={cookie}"
+        self._protocol.send_request(request)
+        self._flush()
+        self.read_until(lambda message: message["type"] == "hello")
+        self._protocol.send_text(json.dumps({"type": "subscribe", "topics": topics}).encode())
+        self._flush()
+        self.read_until(lambda message: message["type"] == "subscribed")
+
+    def _flush(self) -> None:
+        for data in self._protocol.data_to_send():
+            if data:
+                self.socket.sendall(data)
+
+    def read_until(self, is_last: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while not (found and is_last(found[-1])):
+            data = self.socket.recv(65536)
+            assert data, f"it was closed: {self.close_code}"
+            self._protocol.receive_data(data)
+            self._flush()
+            for frame in self._protocol.events_received():
+                if isinstance(frame, Frame) and frame.opcode is Opcode.TEXT:
+                    found.append(json.loads(frame.data))
+        return found
+
+    @property
+    def close_code(self) -> int | None:
+        return self._protocol.close_rcvd.code if self._protocol.close_rcvd else None
+
+    def wait_for_its_end(self) -> None:
+        """By close or by reset."""
+        with suppress(ConnectionError):
+            while data := self.socket.recv(65536):
+                self._protocol.receive_data(data)
+
+
 @dataclass
 class Site:
     server: LiveServer
@@ -136,6 +190,11 @@ class Site:
         self._frame += 1
         self.store.publish("frame", json.dumps({"v": 1, "seq": self._frame, "leader": "one", "fence": 1, **more}).encode())
 
+    def deaf(self, who: str, topics: list[str]) -> Deaf:
+        found = Deaf(self.url, session_of(who), topics)
+        self._pages.callback(found.socket.close)
+        return found
+
     def close(self) -> None:
         self._pages.close()
 
@@ -146,8 +205,13 @@ def event(name: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def store() -> Iterator[MemoryStore]:
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryStore]:
+    # What this process does is no event here: tests say what happens.
+    monkeypatch.setattr(HEARTBEAT, "start", lambda kind: None)
+    monkeypatch.setattr(HEARTBEAT, "stop", lambda: None)
+    HUB.after_fork()  # it remembers nothing of another test
     found = MemoryStore()
+    found.append([event("storage.up")])  # what a site has behind it
     stores.use(found)
     yield found
     stores.reset()
@@ -156,15 +220,16 @@ def store() -> Iterator[MemoryStore]:
 @pytest.fixture
 def site(transactional_db: None, store: MemoryStore, live_server_asgi: LiveServer) -> Iterator[Site]:
     apply(WORLD)
+    assert soon(HUB.events), "the hub has looked at the stream"
     found = Site(live_server_asgi, store)
     yield found
     found.close()
-    assert ROOM.count() == 0 or _emptied()
+    assert soon(lambda: ROOM.count() == 0), "a place is given back however a socket ends"
 
 
-def _emptied() -> bool:
-    """A place is given back however a socket ends."""
+def soon(what: Callable[[], object]) -> bool:
+    """Whether it becomes true."""
     until = time.monotonic() + SOON_S
-    while ROOM.count() and time.monotonic() < until:
+    while not what() and time.monotonic() < until:
         time.sleep(0.01)
-    return ROOM.count() == 0
+    return bool(what())

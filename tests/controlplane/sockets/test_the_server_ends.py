@@ -1,0 +1,127 @@
+"""A worker that stops says goodbye, closes with 1012, and is gone within its time; what it serves beside sockets is untouched."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from websockets.sync.client import connect
+
+from controlplane.sockets.room import ROOM
+from permsite.server import GRACE_S
+from tests.controlplane.sockets.conftest import Page, soon
+from tests.permsite.commands import ROOT, run
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+UPGRADE = (
+    "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nOrigin: {url}\r\n\r\n"
+)
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+
+
+def test_a_stop_says_when_to_come_back_and_closes_with_1012(site):
+    pages = [site.watching("alice"), site.watching("bob")]
+    site.server._server.should_exit = True
+    for page in pages:
+        assert page.closed()[0] == 1012
+        bye = page.heard[-1]
+        assert bye["type"] == "bye" and 0.5 <= bye["retry_after"] <= 5.0
+    assert soon(lambda: ROOM.count() == 0)
+
+
+def answer_of(url: str, request: str) -> bytes:
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=20) as client:
+        client.sendall(request.encode())
+        return client.recv(65536)
+
+
+def test_a_handshake_that_is_none_is_refused(site):
+    host = site.url.removeprefix("http://")
+    good = UPGRADE.format(path="/ws/control/", host=host, key=KEY, url=site.url)
+    assert answer_of(site.url, good).startswith(b"HTTP/1.1 403 ")
+    assert answer_of(site.url, good.replace(KEY, "x")).startswith(b"HTTP/1.1 400 ")
+    assert answer_of(site.url, good.replace("-Version: 13", "-Version: 7")).startswith(b"HTTP/1.1 426 ")
+    assert answer_of(site.url, good.replace("GET", "POST")).split(b" ")[1] in (b"400", b"405")
+    # What is asked without an offer is no socket's.
+    plain = f"GET /ws/control/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    assert answer_of(site.url, plain).startswith(b"HTTP/1.1 404 ")
+
+
+def test_an_offer_behind_a_request_in_hand_is_answered_as_none(site):
+    host = site.url.removeprefix("http://")
+    slow = f"GET /admin/login/ HTTP/1.1\r\nHost: {host}\r\n\r\n"
+    both = slow + UPGRADE.format(path="/ws/control/", host=host, key=KEY, url=site.url).replace("\r\n\r\n", "\r\n\r\n")
+    parts = urlsplit(site.url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=20) as client:
+        client.sendall(both.encode())
+        said = b""
+        while said.count(b"HTTP/1.1 ") < 2:
+            data = client.recv(65536)
+            assert data
+            said += data
+    assert said.startswith(b"HTTP/1.1 200 ") and b"HTTP/1.1 404 " in said
+
+
+SECRET = {"SECRET_KEY": "s3cret-" * 10}
+SETUP = """
+import django, sys
+django.setup()
+from django.contrib.auth.models import User
+from django.test import Client
+account = User.objects.create_superuser("root", password="x")
+client = Client()
+client.force_login(account)
+print("cookie", client.cookies["sessionid"].value)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A site of its own on an SQLite file, without Redis; and a superuser's session."""
+    found = tmp_path_factory.mktemp("serve")
+    env = {"PATH": "/usr/bin:/bin", "PERMSITE_VAR": str(found), **SECRET}
+    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=env, check=True)
+    env["DJANGO_SETTINGS_MODULE"] = "permsite.settings"
+    made = subprocess.run([sys.executable, "-c", SETUP], cwd=ROOT, env=env, check=True, capture_output=True, text=True)
+    return found, made.stdout.split()[-1]
+
+
+def test_several_workers_without_redis_each_serve_sockets_and_stop_in_time(folder):
+    place, cookie = folder
+    with run("serve", "--port", "0", "--workers", "2", folder=place, **SECRET) as serve:
+        url = serve.wait_for(r"on (http://127\.0\.0\.1:\d+) with")[1]
+        with urllib.request.urlopen(f"{url}/readyz", timeout=30) as answer:
+            assert answer.status == 200
+        opened = [
+            connect(
+                url.replace("http", "ws", 1) + "/ws/control/",
+                origin=url,  # type: ignore[arg-type]
+                additional_headers={"Cookie": f"sessionid={cookie}"},
+                open_timeout=30,
+            )
+            for _ in range(4)
+        ]
+        pages = [Page(connection.__enter__()) for connection in opened]
+        for page in pages:
+            assert page.next()["type"] == "hello"
+            page.subscribe()
+        began = time.monotonic()
+        serve.process.send_signal(signal.SIGTERM)
+        for page in pages:
+            assert page.closed()[0] == 1012
+            assert page.heard[-1]["type"] == "bye"
+        for connection in opened:
+            connection.__exit__(None, None, None)
+        serve.process.wait(timeout=20)
+        assert time.monotonic() - began < GRACE_S
+        assert not any("Traceback" in line for line in serve.printed), serve.printed
