@@ -41,6 +41,9 @@ class Sizes:
     spicedb_batches: int = 10
     crowd: int = 1_000
     crowd_s: float = 5.0
+    sockets: int = 200
+    frames_s: float = 10.0
+    events: int = 10_000
 
 
 QUICK = Sizes(
@@ -69,6 +72,9 @@ QUICK = Sizes(
     spicedb_batches=2,
     crowd=50,
     crowd_s=1.0,
+    sockets=6,
+    frames_s=1.0,
+    events=400,
 )
 
 

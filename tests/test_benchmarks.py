@@ -26,7 +26,7 @@ from tests.servers import Servers
 
 ROOT = Path(__file__).resolve().parent.parent
 CATALOGUES = Path(__file__).parent / "data" / "catalogues"
-ROWS = ["bar1", "bar2", "bar3", "bar4", "bar5", "bar6", "bar7", "bar8", "bar9", "bar10", "ratios"]
+ROWS = ["bar1", "bar2", "bar3", "bar4", "bar5", "bar6", "bar7", "bar8", "bar9", "bar10", "bar11", "ratios"]
 
 
 @pytest.fixture(scope="module")

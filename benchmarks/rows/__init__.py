@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from benchmarks.bench import Bench
 from benchmarks.measure import Row
-from benchmarks.rows import batch, changes, cold, crowd, kit, memory, ratios, single, table, trace, warm
+from benchmarks.rows import batch, changes, cold, crowd, kit, memory, ratios, single, sockets, table, trace, warm
 
 ROWS: dict[str, Callable[[Bench], list[Row]]] = {
     "bar1": warm.rows,
@@ -19,5 +19,6 @@ ROWS: dict[str, Callable[[Bench], list[Row]]] = {
     "bar8": trace.rows,
     "bar9": kit.rows,
     "bar10": crowd.rows,
+    "bar11": sockets.rows,
     "ratios": ratios.rows,
 }

@@ -26,6 +26,8 @@ TOPICS: Final = frozenset({"frame", "events", "nodes"})
 FILTERS: Final = ("name", "severity", "kind", "realm", "actor", "subject", "permission", "decision")
 MAX_VALUES: Final = 20
 MAX_VALUE: Final = 256
+# Bytes of one message of events, about: as much as a socket's own buffer holds.
+MAX_TEXT: Final = 32_768
 # Bytes of a reason that a close frame has room for.
 MAX_REASON: Final = 120
 
@@ -133,6 +135,16 @@ class Message:
     @classmethod
     def of(cls, kind: str, payload: bytes) -> Message:
         return cls(kind, payload.decode())
+
+    @classmethod
+    def pieces(cls, kind: str, payload: bytes) -> list[Message]:
+        """A long message of events in several: what one socket has in its hands is a piece, and its buffer holds no more."""
+        whole = cls.of(kind, payload)
+        if kind != "events" or len(payload) <= MAX_TEXT:
+            return [whole]
+        events = whole.events
+        share = max(1, len(events) * MAX_TEXT // len(payload))
+        return [cls(kind, events_text(events[at : at + share])) for at in range(0, len(events), share)]
 
     @property
     def events(self) -> list[dict[str, Any]]:

@@ -128,8 +128,13 @@ class Room:
                 telemetry.internal_error("sockets", "rights", error)
                 self.rights_changed(None, None)
             return
-        message = Message.of(kind, payload)
-        self._each(lambda peer: peer.hear(message))
+        pieces = Message.pieces(kind, payload)
+
+        def tell(peer: Peer) -> None:
+            for piece in pieces:
+                peer.hear(piece)
+
+        self._each(tell)
 
     def _written(self, realm: str, objects: Iterable[tuple[str, str]] | None) -> None:
         subjects: Subjects = None

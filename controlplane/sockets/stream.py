@@ -10,8 +10,8 @@ from controlplane.sockets import messages
 from controlplane.sockets.messages import Filters, Message, Subscribe
 from controlplane.sockets.outbox import Outbox
 
-# Events in one message of a replay: some 60 KB, so that what is shared by all never waits behind one long write.
-PIECE: Final = 200
+# Events in one message of a replay: some 20 KB, as messages.MAX_TEXT.
+PIECE: Final = 50
 # Seconds. An older frame is not sent to whoever subscribes: it would be shown as live (the page's badge, 3 s).
 FRESH_S: Final = 3.0
 # Realms whose answers one socket keeps.

@@ -70,20 +70,17 @@ class Watch:
             except TimeoutError:
                 pass
             self._woken.clear()
-            wait_s = _draw.uniform(0.6, 0.9) * self._ask_s
             try:
                 ending = await self._ask()
-            except pdp.Unavailable:
-                ending = None
-                wait_s = min(self._retry_s, self._ask_s)
             except Exception as error:  # noqa: BLE001 - the database that is away, or our bug: neither is a yes
-                telemetry.internal_error("sockets", "ask", error)
-                ending = None
+                if not isinstance(error, pdp.Unavailable):
+                    telemetry.internal_error("sockets", "ask", error)
                 wait_s = min(self._retry_s, self._ask_s)
+                if self._loop.time() - yes_at + wait_s > self._max_unknown_s:
+                    return Ending(messages.NO_DECISION, "no decision can be given")
             else:
+                if ending is not None:
+                    return ending
                 yes_at = self._loop.time()
-            if ending is not None:
-                return ending
-            if self._loop.time() - yes_at + wait_s > self._max_unknown_s:
-                return Ending(messages.NO_DECISION, "no decision can be given")
+                wait_s = _draw.uniform(0.6, 0.9) * self._ask_s
             await asyncio.sleep(min(self._min_s, wait_s))
