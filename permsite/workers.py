@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from multiprocessing.context import SpawnProcess
@@ -48,6 +48,16 @@ class WorkersFailedError(RuntimeError):
     """No worker comes up."""
 
 
+# What is told that the server of this process wants nothing new from now on.
+_leaving: list[Callable[[], object]] = []
+
+
+def when_leaving(call: Callable[[], object]) -> None:
+    """`call()` at the beginning of the end, while open requests are still answered. Named once."""
+    if call not in _leaving:
+        _leaving.append(call)
+
+
 class Server(uvicorn.Server):
     """Accepts in handfuls, and ends without a loss: who is connected when it stops listening is asked for a last request like the
     others."""
@@ -59,6 +69,8 @@ class Server(uvicorn.Server):
         self._acceptors = tuple(Acceptor(bound, self._connection) for bound in sockets or [])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for leave in _leaving:
+            leave()
         # What the system connected and nobody accepted yet would be reset with the socket: accept it, then close at once.
         for acceptor in self._acceptors:
             await acceptor.close(take_waiting=BACKLOG)
