@@ -28,6 +28,10 @@ TITLES: Final[dict[str, Any]] = {
     "pipelines": gettext_lazy("Pipelines"),
     "overrides": gettext_lazy("Overrides"),
     "cache": gettext_lazy("Caches"),
+    "alerts": gettext_lazy("Alerts"),
+    "decision_log": gettext_lazy("Decision log"),
+    "forces": gettext_lazy("Forces"),
+    "history": gettext_lazy("History of rows"),
 }
 
 
