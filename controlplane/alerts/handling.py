@@ -19,6 +19,7 @@ from controlplane.services.alert_input import Reader, Stale, reason_of
 from controlplane.services.alert_rules import PAGE, present, rule_one
 from controlplane.services.alert_secrets import Unreadable, new_secret
 from controlplane.services.rights import OPERATE, VIEW, control_realm, require
+from permissions.bundle.compact import date_text
 from permissions.errors import Conflict, NotFound
 from permissions.writing import Actor, Write, run_write
 from resilience import telemetry
@@ -184,6 +185,18 @@ def line_of(row: AlertHandler) -> dict[str, Any]:
         "options": {**row.options, **shown},
         "enabled": row.is_enabled,
         "default": row.is_default,
+    }
+
+
+def shown(row: AlertHandler) -> dict[str, Any]:
+    return {
+        **line_of(row),
+        "version": row.version,
+        "updated_at": date_text(row.updated_at),
+        "updated_by": row.updated_by,
+        "failing_since": None if row.failing_since is None else date_text(row.failing_since),
+        "last_error": row.last_error,
+        "last_sent_at": None if row.last_sent_at is None else date_text(row.last_sent_at),
     }
 
 

@@ -8,16 +8,16 @@ from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
 from controlplane.alerts import handling
-from controlplane.api.alerts import TAG, AlertView, delivery_line
+from controlplane.api.alerts import TAG, AlertView
 from controlplane.api.base import version_headers
 from controlplane.api.config import EXPECTED
-from controlplane.models import AlertDelivery, AlertHandler, AlertRound, AlertRule
+from controlplane.models import AlertDelivery
 from controlplane.services import alert_rules as service
 from controlplane.services import alerts
 from controlplane.services.alert_input import RULE_FIELDS
+from controlplane.services.alert_lines import delivery_line, rule_line
 from permissions.api.base import REASON
 from permissions.api.openapi import Operation, parameter, ref
-from permissions.bundle.compact import date_text
 from permissions.errors import Invalid, Problem
 
 RULE: Final = parameter("name", "The rule's name.", {"type": "string"}, "path")
@@ -152,12 +152,12 @@ class HandlersView(AlertView):
         return () if method == "GET" else (REASON,)
 
     def get(self, request: HttpRequest) -> Response:
-        return Response({"results": [handler_line(row) for row in handling.every(actor=self.actor)]})
+        return Response({"results": [handling.shown(row) for row in handling.every(actor=self.actor)]})
 
     def post(self, request: HttpRequest) -> Response:
         data = self.fields(request.data, (*handling.FIELDS, REASON), ("name", "kind"))
         row, key = handling.handler_create(actor=self.actor, data=_rest(data), reason=self.why(data), request_id=self.request_id)
-        return Response({**handler_line(row), "key": key or None}, status=201, headers=version_headers(row.version))
+        return Response({**handling.shown(row), "key": key or None}, status=201, headers=version_headers(row.version))
 
     def operations(self) -> dict[str, Operation]:
         return {
@@ -181,7 +181,7 @@ class HandlerView(AlertView):
 
     def get(self, request: HttpRequest, name: str) -> Response:
         row = handling.one(name, actor=self.actor)
-        return Response(handler_line(row), headers=version_headers(row.version))
+        return Response(handling.shown(row), headers=version_headers(row.version))
 
     def put(self, request: HttpRequest, name: str) -> Response:
         expected = self.expected()
@@ -194,7 +194,7 @@ class HandlerView(AlertView):
             expected=expected,
             request_id=self.request_id,
         )
-        return Response(handler_line(row), headers=version_headers(row.version))
+        return Response(handling.shown(row), headers=version_headers(row.version))
 
     def delete(self, request: HttpRequest, name: str) -> Response:
         handling.handler_delete(name, actor=self.actor, reason=self.reason, expected=self.expected(), request_id=self.request_id)
@@ -235,7 +235,7 @@ class RekeyView(AlertView):
         expected = self.expected()
         why = self.why(self.fields(request.data, (REASON,)))
         row, key = handling.handler_rekey(name, actor=self.actor, reason=why, expected=expected, request_id=self.request_id)
-        return Response({**handler_line(row), "key": key}, headers=version_headers(row.version))
+        return Response({**handling.shown(row), "key": key}, headers=version_headers(row.version))
 
     def operations(self) -> dict[str, Operation]:
         return {
@@ -250,33 +250,6 @@ class RekeyView(AlertView):
                 parameters=(HANDLER, EXPECTED),
             )
         }
-
-
-def rule_line(row: AlertRule, last: AlertRound | None) -> dict[str, Any]:
-    found = {} if last is None else last.results.get(row.name, {})
-    return {
-        **service.line_of(row),
-        "shipped": row.is_shipped,
-        "version": row.version,
-        "updated_at": date_text(row.updated_at),
-        "updated_by": row.updated_by,
-        "result": found.get("result"),
-        "result_since": found.get("since"),
-        "values": found.get("values", {}),
-        "error": found.get("error", ""),
-    }
-
-
-def handler_line(row: AlertHandler) -> dict[str, Any]:
-    return {
-        **handling.line_of(row),
-        "version": row.version,
-        "updated_at": date_text(row.updated_at),
-        "updated_by": row.updated_by,
-        "failing_since": None if row.failing_since is None else date_text(row.failing_since),
-        "last_error": row.last_error,
-        "last_sent_at": None if row.last_sent_at is None else date_text(row.last_sent_at),
-    }
 
 
 def _rest(data: Any) -> dict[str, Any]:

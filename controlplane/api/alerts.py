@@ -11,14 +11,13 @@ from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
 from controlplane.api.base import ControlView
-from controlplane.models import AlertDelivery, AlertIncident, AlertRound, AlertSilence
 from controlplane.models.alerts import SEVERITIES
 from controlplane.services import alerts as service
+from controlplane.services.alert_lines import delivery_line, incident_line, round_line, silence_line
 from permissions.api.base import REASON
 from permissions.api.openapi import Operation, parameter, ref
 from permissions.api.problems import BadRequest
 from permissions.api.queries import MAX_PAGE, whole
-from permissions.bundle.compact import date_text
 from permissions.errors import Invalid, Problem
 
 TAG: Final = "alerts"
@@ -197,67 +196,3 @@ def until_of(data: Any) -> object:
     if isinstance(for_s, bool) or not isinstance(for_s, int | float) or not 0 < for_s <= LONGEST_S:
         raise Invalid([Problem("for_s", f"must be a number of seconds, at most {LONGEST_S}")])
     return timezone.now() + dt.timedelta(seconds=for_s)
-
-
-def _moment(at: dt.datetime | None) -> str | None:
-    return None if at is None else date_text(at)
-
-
-def round_line(row: AlertRound | None) -> dict[str, Any]:
-    """When rules were last evaluated; `late`: longer ago than a change of leader takes."""
-    if row is None:
-        return {"at": None, "late": True}
-    return {"at": date_text(row.at), "late": (timezone.now() - row.at).total_seconds() > service.LATE_S}
-
-
-def incident_line(row: AlertIncident) -> dict[str, Any]:
-    acknowledged = None
-    if row.acknowledged_at is not None:
-        acknowledged = {
-            "at": date_text(row.acknowledged_at),
-            "by": row.acknowledged_by,
-            REASON: row.acknowledged_reason,
-        }
-    return {
-        "key": row.key,
-        "rule": row.rule,
-        "labels": row.labels,
-        "severity": row.severity,
-        "state": row.state,
-        "silenced": row.is_silenced,  # type: ignore[attr-defined]  # annotated
-        "expr": row.expr,
-        "values": row.values,
-        "detail": row.detail,
-        "pending_at": _moment(row.pending_at),
-        "fired_at": _moment(row.fired_at),
-        "resolved_at": _moment(row.resolved_at),
-        "told_at": _moment(row.told_at),
-        "notices": row.notices,
-        "acknowledged": acknowledged,
-    }
-
-
-def silence_line(row: AlertSilence) -> dict[str, Any]:
-    return {
-        "rule": row.rule,
-        "labels": row.labels,
-        "author": row.author,
-        REASON: row.reason,
-        "created_at": _moment(row.created_at),
-        "until": _moment(row.until),
-    }
-
-
-def delivery_line(row: AlertDelivery) -> dict[str, Any]:
-    return {
-        "incident": row.incident,
-        "rule": row.rule,
-        "handler": row.handler,
-        "notice": row.notice,
-        "number": row.number,
-        "outcome": row.outcome,
-        "attempts": row.attempts,
-        "error": row.error,
-        "at": _moment(row.created_at),
-        "ended_at": _moment(row.ended_at),
-    }

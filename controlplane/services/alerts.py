@@ -21,8 +21,6 @@ from resilience import telemetry
 
 # silenced: firing or pending, while a silence holds it back.
 STATES: Final = ("firing", "pending", "silenced", "resolved")
-# A leader looks every 5 s; after this the last look is told as old.
-LATE_S: Final = 30.0
 
 
 def in_force(at: dt.datetime) -> QuerySet[AlertSilence]:

@@ -131,6 +131,7 @@ def test_a_handler_is_made_and_its_address_is_not_shown_again(desks: dict[str, C
     told = act(desks["bob"], "handler_create", **fields)
     assert "shown only now: pswh_" in told
     key = told.rpartition(" ")[2]
+    assert key in text_of(desks["bob"].get(PAGE)), "once"
     for query in ({}, {"handler": "pager"}):
         page = text_of(desks["bob"].get(PAGE, query)) if query else text_of(desks["erin"].get(PAGE))
         assert "hooks.example.org/…" in page
