@@ -23,7 +23,7 @@ from controlplane.services.following import make_follower
 from controlplane.sockets.room import ROOM
 from permissions.cache import serving
 from permissions.identity import uses
-from permsite import protection, requests
+from permsite import protection, requests, workers
 from permsite.protection import OptionalLimit
 from resilience import registry
 from resilience.maintenance import SWITCH
@@ -160,6 +160,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         message = await receive()
         if message["type"] == "lifespan.startup":
             _end_with_the_parent()
+            workers.when_leaving(monitor.drain)
             await monitor.start()
             await sync_to_async(lambda: registry.start(make_follower()), thread_sensitive=False)()
             await sync_to_async(serving.start, thread_sensitive=False)()
