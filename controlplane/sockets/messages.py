@@ -155,7 +155,7 @@ class Message:
 
     @property
     def weight(self) -> int:
-        return len(self.events) if self.kind == "events" else 1
+        return len(self.events) if self.kind == "events" else int(bool(self.text))
 
     @property
     def last(self) -> str:

@@ -34,9 +34,10 @@ class Outbox:
     def put(self, message: Message) -> None:
         if len(self._held) >= self._size:
             oldest = self._held.popleft()
-            self._dropped += oldest.weight
-            self._last = oldest.last or self._last
-            telemetry.count(SOCKET_DROPPED, by=oldest.weight)
+            if oldest.weight:
+                self._dropped += oldest.weight
+                self._last = oldest.last or self._last
+                telemetry.count(SOCKET_DROPPED, by=oldest.weight)
         self._held.append(message)
         self._news.set()
 

@@ -33,6 +33,7 @@ class Stream:
         # Of the replay: the same events may wait in the outbox, since it was joined first.
         self._sent: set[str] = set()
         self._after: str | None = None
+        self._greeting = ""
         self._last = ""
 
     @property
@@ -43,7 +44,8 @@ class Stream:
         """From now on these; what came after `wanted.after` is sent first."""
         self._topics, self._filters = wanted.topics & allowed, wanted.filters
         self._after = wanted.after if wanted.after and "events" in self._topics else None
-        self.outbox.put(Message("subscribed", messages.write({"type": "subscribed", "topics": sorted(self._topics)})))
+        self._greeting = messages.write({"type": "subscribed", "topics": sorted(self._topics)})
+        self.outbox.put(Message("wake", ""))
         frame, age_s = self._hub.frame(), self._hub.frame_age_s()
         if "frame" in self._topics and frame is not None and age_s is not None and age_s < FRESH_S:
             self.outbox.put(Message("frame", messages.write({"type": "frame", "frame": frame})))
@@ -63,6 +65,10 @@ class Stream:
         """What is to be sent, one after the other, for as long as the socket lives."""
         while True:
             await self.outbox.wait()
+            if self._greeting:
+                text, self._greeting = self._greeting, ""
+                yield text
+                continue
             missed = self.outbox.gap()
             if missed is not None:
                 self._last = missed[1] or self._last

@@ -83,6 +83,13 @@ class Page:
             pass
         return message
 
+    def events(self, count: int) -> list[dict[str, Any]]:
+        """So many, in however many messages."""
+        found: list[dict[str, Any]] = []
+        while len(found) < count:
+            found += self.wait_for("events")["events"]
+        return found
+
     def subscribe(self, **more: Any) -> dict[str, Any]:
         self.say({**ALL, **more})
         return self.wait_for("subscribed")

@@ -140,7 +140,7 @@ def test_it_is_refused_before_the_consumer_knows(chat):
     assert chat.refused("charlie", path="/chat/9") == 403
     assert chat.refused(path="/chat/9") == 403
     assert chat.refused("alice", path="/chat/9", origin="http://elsewhere.example") == 403
-    assert chat.refused("alice", path="/chat/ no resource") == 403
+    assert chat.refused("alice", path="/chat/%20no%20resource") == 403
     assert chat.refused("bob", path="/none/9") == 503  # a guard without a permission gives no decision
     assert SEEN == []
 
@@ -198,7 +198,7 @@ def test_an_obligation_makes_a_yes_a_no(chat):
         """
         version: 1
         realm: default
-        roles: [{name: late, permissions: ["channel:late"], obligations: [{id: call_home}]}]
+        roles: [{name: late, permissions: ["channel:late"], obligations: [{id: call_home, type: mfa}]}]
         bindings: [{subject: "user:charlie", role: late}]
         """
     )
