@@ -24,8 +24,9 @@ from controlplane.sockets.room import ROOM
 from permissions.cache import serving
 from permissions.identity import uses
 from permsite import protection, requests, workers
+from permsite.middleware import request_id_of
 from permsite.protection import OptionalLimit
-from resilience import registry
+from resilience import registry, trace
 from resilience.maintenance import SWITCH
 
 Scope = MutableMapping[str, Any]
@@ -87,6 +88,7 @@ class Site:
         elif kind == "lifespan":
             await _lifespan(receive, send)
         else:
+            _begin_trace(scope)
             await self._socket_gate(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,6 +112,13 @@ class Site:
         """Follows the configuration no more: for tests, which build many."""
         self._wire.close()
         self._api.close()
+
+
+def _begin_trace(scope: Scope) -> None:
+    """A socket is one trace for as long as it is open; what it is told tells its own."""
+    headers = dict(scope["headers"])
+    sent = headers.get(b"x-request-id", b"").decode("latin-1")
+    trace.begin(headers.get(b"traceparent", b"").decode("latin-1"), request_id_of(sent))
 
 
 def _way_of(path: str) -> requests.Way | None:

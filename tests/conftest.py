@@ -147,12 +147,14 @@ def _forgetful() -> None:
     """Each test's data are rolled back under the processes' memory: what a test learnt, the next one must not know."""
     from permissions import pdp
     from permissions.identity import keys
-    from resilience import config
+    from resilience import config, trace
     from resilience.storage.base import local_store
 
     pdp.reset()
     keys.reset()
     config.LIVE.reset()
+    # Left by a request that a test made in this thread; a server's have a context each.
+    trace.clear()
     local_store().close()
 
 

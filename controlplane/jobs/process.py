@@ -4,6 +4,7 @@ child is a fresh interpreter that sets Django up first.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -27,13 +28,15 @@ STEADY_S: Final = 60.0
 _spawn: Final = multiprocessing.get_context("spawn")
 
 
-def _work() -> None:
+def _work(within: tuple[str, ...]) -> None:
     """The child. Ctrl-C reaches the whole group; it is the parent who says when to end, or whose death does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import django  # noqa: PLC0415 - a fresh interpreter
 
     django.setup()
-    from controlplane.jobs import worker  # noqa: PLC0415 - it needs the apps
+    from django.utils.module_loading import import_string  # noqa: PLC0415 - they need the apps
+
+    from controlplane.jobs import worker  # noqa: PLC0415
 
     parent = multiprocessing.parent_process()
 
@@ -43,20 +46,24 @@ def _work() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
-    worker.serve_until_told()
+    with contextlib.ExitStack() as around:
+        for name in within:
+            around.enter_context(import_string(name)())
+        worker.serve_until_told()
 
 
 class _Keeper:
     """Holds one worker process, and starts another where it dies."""
 
-    def __init__(self) -> None:
+    def __init__(self, within: tuple[str, ...]) -> None:
+        self._within = within
         self.process: SpawnProcess | None = None
         self.ending = threading.Event()
 
     def run(self) -> None:
         wait_s = FIRST_WAIT_S
         while not self.ending.is_set():
-            self.process = process = _spawn.Process(target=_work, name="jobs", daemon=False)
+            self.process = process = _spawn.Process(target=_work, args=(self._within,), name="jobs", daemon=False)
             process.start()
             process.join(STEADY_S)
             if process.exitcode is None:
@@ -81,9 +88,10 @@ class _Keeper:
 
 
 @contextmanager
-def beside() -> Iterator[None]:
-    """While the block runs. It never outlives this process, however that ends."""
-    keeper = _Keeper()
+def beside(*within: str) -> Iterator[None]:
+    """While the block runs. It never outlives this process, however that ends. `within`: dotted names of context managers that
+    the child works in."""
+    keeper = _Keeper(within)
     thread = threading.Thread(target=keeper.run, name="jobs-keeper", daemon=True)
     thread.start()
     try:

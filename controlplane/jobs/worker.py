@@ -16,6 +16,7 @@ from django_tasks_db.utils import exclusive_transaction
 
 from controlplane.jobs import runner
 from controlplane.jobs.queue import QUEUE
+from controlplane.live.heartbeat import HEARTBEAT
 
 log = logging.getLogger("controlplane.jobs")
 
@@ -91,4 +92,9 @@ def serve_until_told() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, told)
-    worker.run()
+    # What its jobs tell reaches the open pages of all the others.
+    HEARTBEAT.start("loop")
+    try:
+        worker.run()
+    finally:
+        HEARTBEAT.stop()

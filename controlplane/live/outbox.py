@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from resilience import telemetry
+from resilience import telemetry, trace
 from resilience.telemetry import Event as Emitted
 
 SIZE: Final = 2_000
@@ -37,6 +37,9 @@ SEVERITY: Final[Mapping[str, str]] = {
     "decision_log.lost": "warning",
     "decision_log.failing": "warning",
     "loop.lost": "warning",
+    "job.failed": "warning",
+    "job.lost": "warning",
+    "audit.broken": "critical",
 }
 # Attributes that leave the process, of any event.
 SHOWN: Final = frozenset(
@@ -45,6 +48,7 @@ SHOWN: Final = frozenset(
         *("expr", "fence", "from", "how", "id", "incident", "in_flight", "job", "kind", "layer", "limit", "mode", "name"),
         *("number", "outcome", "path", "policy", "problem", "progress", "reason", "refused", "result", "retry_after_s", "rev"),
         *("revision", "rule", "severity", "since", "sink", "source", "stage", "state", "step", "store", "tag", "task", "to"),
+        *("again", "attempt", "done", "total", "worker", "seq", "trace_id"),
         *("until", "until_us", "value", "version", "why", "down_s", "subjects", "resources", "seconds"),
     }
 )
@@ -74,7 +78,11 @@ class Outbox:
             close()
 
     def take(self, event: Emitted) -> None:
+        # In the thread that tells: the request, or the job, that it tells of is this context's.
         attributes = event.attributes
+        known = trace.current()
+        if known is not None:
+            attributes = {"request_id": known.request_id, "trace_id": known.trace_id, **attributes}
         severity = attributes.get("severity")
         self.put(
             {
