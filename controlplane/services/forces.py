@@ -13,43 +13,16 @@ from typing import Any, Final
 
 from controlplane.services.config import active, values_of
 from controlplane.services.control import action_record, section_edit
+from controlplane.services.force_settings import FORCES
 from permissions.cache import database, l2_link, rebuild_lock
 from resilience import config, registry
 from resilience.circuit_breaker.breaker import CircuitBreaker
 from resilience.clock import SYSTEM
 from resilience.config import Snapshot
-from resilience.params import Mistake, Param, Section, register
 from resilience.telemetry import internal_error
 
-SECTION: Final = "forces"
+SECTION: Final = FORCES.name
 
-
-def _(text: str) -> str:
-    """Marks a text for the translators; the parameter tables keep it as it is."""
-    return text
-
-
-def _whole(values: Mapping[str, Any]) -> None:
-    if missing := [name for name in ("to", "reason", "until") if name not in values]:
-        raise Mistake(f"lacks {', '.join(missing)}")
-
-
-FORCES: Final = register(
-    Section(
-        SECTION,
-        keyed=True,
-        help=_("Circuit breakers of single processes that a person holds open or closed for a time; each ends by itself."),
-        params=(
-            Param(
-                "to", "choice", "open", choices=("open", "closed"), help=_("open refuses every call, closed admits every one.")
-            ),
-            Param("reason", "text", "", min=1, max=500, help=_("Why.")),
-            Param("author", "text", "", max=200, help=_("Who.")),
-            Param("until", "moment", None, help=_("When it ends.")),
-        ),
-        check=_whole,
-    )
-)
 
 _lock = threading.Lock()
 # What this process has done of what it was told, by breaker.

@@ -86,9 +86,8 @@ class Figures:
 
 def _read() -> Figures:
     beats = _beats()
-    own = f"{socket.gethostname()[:100]}:{os.getpid()}"
-    is_told = any((beat.get("host"), beat.get("pid")) == (socket.gethostname()[:100], os.getpid()) for beat in beats)
-    told = [*beats] if is_told else [*beats, _own_beat(own)]
+    is_told = any((beat.get("host"), beat.get("pid")) == _here() for beat in beats)
+    told = beats if is_told else [*beats, _own_beat()]
     sums: dict[str, dict[Labels, float]] = {}
     for beat in told:
         _add(sums, beat)
@@ -120,14 +119,19 @@ def _beats() -> list[Beat]:
     return beats
 
 
-def _own_beat(node: str) -> Beat:
+def _here() -> tuple[str, int]:
+    return socket.gethostname()[:100], os.getpid()
+
+
+def _own_beat() -> Beat:
     """As this process would tell it, where nothing beats: a server without the live transport, a test."""
     collected = telemetry.collect()
     told = cache_figures.stats()["realms"]
+    host, pid = _here()
     return {
-        "node": node,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
+        "node": f"{host}:{pid}",
+        "host": host,
+        "pid": pid,
         "kind": "server",
         "counts": {name: {tables.MARK.join(labels): value for labels, value in rows.items()} for name, rows in collected.items()},
         "gauges": {
@@ -159,6 +163,7 @@ def _line(beat: Beat) -> dict[str, Any]:
     entries = (beat.get("gauges") or {}).get(ENTRIES) or {}
     return {
         "id": str(beat.get("node")),
+        "here": (beat.get("host"), beat.get("pid")) == _here(),
         "host": beat.get("host"),
         "pid": beat.get("pid"),
         "kind": beat.get("kind"),
