@@ -81,3 +81,127 @@ def test_it_measures_from_start_to_stop_and_forgets_then(monitor):
 
     assert asyncio.run(run()) == (503, "starting")
     assert not monitor.is_running
+
+
+@pytest.mark.django_db
+def test_a_server_that_ends_is_draining_whatever_else_is_well(monitor):
+    monitor.measure()
+    monitor.drain()
+    assert monitor.readiness() == (503, "draining")
+
+
+def test_the_server_says_so_before_it_closes_anything(monitor, monkeypatch):
+    """Whoever is connected when it stops listening is asked for a last request, and may be a probe."""
+    import uvicorn
+
+    from permsite import workers
+
+    order: list[str] = []
+
+    async def closes(self: object, sockets: object = None) -> None:
+        order.append("closed" if monitor.is_draining else "closed before it was said")
+
+    monkeypatch.setattr(workers, "_leaving", [])
+    monkeypatch.setattr(uvicorn.Server, "shutdown", closes)
+    workers.when_leaving(monitor.drain)
+    asyncio.run(workers.Server(uvicorn.Config("nothing:here")).shutdown())
+    assert order == ["closed"]
+
+
+@pytest.mark.django_db
+def test_it_is_starting_while_head_and_role_table_are_still_being_loaded(monitor, monkeypatch):
+    class Warming:
+        is_ready = False
+        state = "running"
+
+    progress = Warming()
+    monkeypatch.setattr(health.warmup, "last", lambda: progress)
+    monitor.measure()
+    assert monitor.database.state == "ok" and monitor.readiness() == (503, "starting")
+    progress.is_ready = True
+    monitor.measure()
+    assert monitor.readiness() == (200, "ok")
+
+
+@pytest.mark.django_db
+def test_a_warm_up_that_failed_does_not_keep_it_from_being_ready_once_the_table_can_be_had(monitor, monkeypatch):
+    from permissions.engine.reasons import Unavailable
+
+    class Failed:
+        is_ready = False
+        state = "failed"
+
+    monkeypatch.setattr(health.warmup, "last", Failed)
+    asked: list[str] = []
+
+    def refresh(realm: str) -> None:
+        asked.append(realm)
+        if len(asked) == 1:
+            raise Unavailable("the database does not answer", retry_after_s=1.0)
+
+    monkeypatch.setattr(health.pdp, "refresh", refresh)
+    monitor.measure()
+    assert monitor.readiness() == (503, "starting")
+    monitor.measure()
+    assert monitor.readiness() == (200, "ok") and asked == ["default", "default"]
+
+
+@pytest.mark.django_db
+def test_in_maintenance_it_is_ready_and_says_so_and_past_the_bound_it_is_not(monkeypatch):
+    from resilience import maintenance
+
+    now = [1000.0]
+    monitor = health.Monitor(lambda: now[0])
+    monitor.measure()
+    monkeypatch.setattr(maintenance, "status", lambda: maintenance.Status(mode="full", reason="moving house"))
+    assert monitor.readiness() == (200, "maintenance")
+    monkeypatch.setattr(Realm, "objects", Away())
+    monitor.measure()
+    now[0] += health.BOUND_S + 0.1
+    assert monitor.readiness() == (503, "database")
+
+
+@pytest.mark.django_db
+def test_a_measurement_that_hangs_ends_readiness_too(monkeypatch):
+    """The task waits for its answer, so nothing says down: the age of the last good one does."""
+    now = [1000.0]
+    monitor = health.Monitor(lambda: now[0])
+    monitor.measure()
+    now[0] += health.BOUND_S + 0.1
+    assert monitor.database.state == "ok" and monitor.readiness() == (503, "database")
+
+
+@pytest.mark.django_db
+def test_a_lost_database_is_degraded_at_once_while_checks_are_still_answered(monkeypatch):
+    now = [1000.0]
+    monitor = health.Monitor(lambda: now[0])
+    monitor.measure()
+    monkeypatch.setattr(Realm, "objects", Away())
+    now[0] += 1
+    monitor.measure()
+    assert monitor.readiness() == (200, "degraded")
+
+
+@pytest.mark.django_db
+def test_healthz_asks_nothing_but_whether_the_loop_turns(monkeypatch):
+    from django.test import Client
+
+    from controlplane.health import views
+
+    monkeypatch.setattr(Realm, "objects", Away())
+    assert Client().get("/healthz").json() == {"status": "ok"}
+
+    class Standing:
+        turns = False
+
+    monkeypatch.setattr(views.monitor, "lag", Standing())
+    answer = Client().get("/healthz")
+    assert answer.status_code == 503 and answer.json() == {"status": "stalled"}
+
+
+def test_a_decision_log_that_cannot_be_written_is_remembered_until_it_can(monitor):
+    from resilience.telemetry import Event
+
+    for name, failing in (("decision_log.failing", True), ("decision_log.lost", True), ("decision_log.recovered", False)):
+        monitor._log_told(Event(name, 0, {}))
+        assert monitor.is_log_failing is failing

@@ -11,6 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,18 @@ def until(condition: Callable[[], bool]) -> None:
     assert wait_until(condition, 50), "it did not come to pass"
 
 
+def is_gone(folder: Path, killed: tuple[int, int]) -> bool:
+    return killed not in workers_of(folder)
+
+
+def is_taken_again(folder: Path, killed: tuple[int, int]) -> bool:
+    return killed[0] in [slot for slot, _ in workers_of(folder)]
+
+
+def reaches(address: str, number: float) -> bool:
+    return total(address) == number
+
+
 @pytest.fixture
 def serving(site: tuple[Path, str]) -> Iterator[tuple[Running, str, Path, str]]:
     folder, key = site
@@ -96,14 +109,14 @@ def test_sums_go_on_over_a_killed_worker_without_a_double_or_a_step_back(serving
     until(lambda: total(address) == 40)
     seen = [total(address)]
     for _ in range(2):
-        slot, pid = workers_of(folder)[0]
-        os.kill(pid, signal.SIGKILL)
-        until(lambda pid=pid: pid not in [each for _, each in workers_of(folder)])
+        killed = workers_of(folder)[0]
+        os.kill(killed[1], signal.SIGKILL)
+        until(partial(is_gone, folder, killed))
         seen.append(total(address))
-        until(lambda slot=slot: slot in [each for each, _ in workers_of(folder)])
+        until(partial(is_taken_again, folder, killed))
         seen.append(total(address))
         check(address, key, 10)
-        until(lambda seen=seen: total(address) == max(seen) + 10)
+        until(partial(reaches, address, max(seen) + 10))
         seen.append(total(address))
     assert seen == sorted(seen) and seen[-1] == 60
     found = scraped(address)
