@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 import random
 import secrets
@@ -210,14 +209,13 @@ class Courier:
             return True
 
     def _put_off(self, delivery: Delivery, seconds: float) -> bool:
-        age_s = (timezone.now() - delivery.created_at).total_seconds()
-        if delivery.row is None or age_s + seconds > GIVE_UP_S:
+        if delivery.row is None:
             return False
         try:
-            outbox.put_off(delivery.row, self.name, dt.timedelta(seconds=seconds), delivery.error)
+            return outbox.put_off(delivery, self.name, seconds, GIVE_UP_S)
         except (DatabaseError, InterfaceError):
             connection.close()  # the claim runs out by itself
-        return True
+            return True
 
     def _write(self, delivery: Delivery) -> None:
         try:
