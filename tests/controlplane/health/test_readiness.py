@@ -115,7 +115,7 @@ def test_it_is_starting_while_head_and_role_table_are_still_being_loaded(monitor
         state = "running"
 
     progress = Warming()
-    monkeypatch.setattr(health.warmup, "last", lambda: progress)
+    monkeypatch.setattr("controlplane.health.monitor.warmup.last", lambda: progress)
     monitor.measure()
     assert monitor.database.state == "ok" and monitor.readiness() == (503, "starting")
     progress.is_ready = True
@@ -131,7 +131,7 @@ def test_a_warm_up_that_failed_does_not_keep_it_from_being_ready_once_the_table_
         is_ready = False
         state = "failed"
 
-    monkeypatch.setattr(health.warmup, "last", Failed)
+    monkeypatch.setattr("controlplane.health.monitor.warmup.last", Failed)
     asked: list[str] = []
 
     def refresh(realm: str) -> None:
@@ -139,7 +139,7 @@ def test_a_warm_up_that_failed_does_not_keep_it_from_being_ready_once_the_table_
         if len(asked) == 1:
             raise Unavailable("the database does not answer", retry_after_s=1.0)
 
-    monkeypatch.setattr(health.pdp, "refresh", refresh)
+    monkeypatch.setattr("controlplane.health.monitor.pdp.refresh", refresh)
     monitor.measure()
     assert monitor.readiness() == (503, "starting")
     monitor.measure()
@@ -186,15 +186,13 @@ def test_a_lost_database_is_degraded_at_once_while_checks_are_still_answered(mon
 def test_healthz_asks_nothing_but_whether_the_loop_turns(monkeypatch):
     from django.test import Client
 
-    from controlplane.health import views
-
     monkeypatch.setattr(Realm, "objects", Away())
     assert Client().get("/healthz").json() == {"status": "ok"}
 
     class Standing:
         turns = False
 
-    monkeypatch.setattr(views.monitor, "lag", Standing())
+    monkeypatch.setattr(health.monitor, "lag", Standing())
     answer = Client().get("/healthz")
     assert answer.status_code == 503 and answer.json() == {"status": "stalled"}
 
