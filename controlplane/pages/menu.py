@@ -22,7 +22,8 @@ def visible(request: HttpRequest) -> list[Page]:
     """The pages this person may see, asked once a request; none while no decision can be given, but for a superuser."""
     found = getattr(request, "_permsite_pages", None)
     if found is None:
-        pages = every()
+        # The login page has a menu too.
+        pages = every() if request.user.is_authenticated else []
         try:
             may = rights.may_each(actor_of(request), [(page.view_code, rights.on_page(page.name)) for page in pages])
         except (pdp.Unavailable, pdp.InvalidRequestError):

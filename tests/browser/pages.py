@@ -42,6 +42,15 @@ def operators_pages(visit: Visit) -> list[str]:
     ]
 
 
+def control_pages(visit: Visit) -> list[str]:
+    """From the index's own group, so that a new page is looked at without a word here."""
+    visit.go("/admin/")
+    links = visit.page.locator("section[aria-labelledby=group-control] li a").all()
+    found = [link.get_attribute("href") or "" for link in links]
+    assert len(found) > 9, found
+    return [*found, "/admin/control/?window=1h", "/admin/control/events/?severity=critical&subject=user:nobody"]
+
+
 _found: list[str] = []
 
 
@@ -69,4 +78,4 @@ def _look_for(visit: Visit) -> list[str]:
     pages += [f"{BASE}/subject/{subject}/{page}/" for page in ("effective", "check", "bindings", "history")]
     pages += [f"{BASE}/resource/{resource}/{page}/" for page in ("place", "bindings")]
     pages.append(f"{BASE}/realm/{first(visit, 'realm')}/revisions/")
-    return pages + operators_pages(visit)
+    return pages + operators_pages(visit) + control_pages(visit)
