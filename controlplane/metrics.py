@@ -62,7 +62,7 @@ METRICS: Final = (
     Metric("permsite_loop_expired_total", "counter", ("kind",), "ends that were announced"),
     # What a scrape adds: `slot` is a process of the host, by the number of its file, which its successor inherits.
     Metric("permsite_build_info", "gauge", ("version", "python", "database"), "always 1; what runs"),
-    Metric("permsite_processes", "gauge", ("kind",), "processes of this host that live: server, loop"),
+    Metric("permsite_processes", "gauge", ("kind",), "processes of this host that live: server, loop, jobs"),
     Metric("permsite_process_resident_memory_bytes", "gauge", ("slot",), "memory of a process"),
     Metric("permsite_process_cpu_seconds_total", "counter", ("slot",), "processor time of a process"),
     Metric("permsite_process_open_fds", "gauge", ("slot",), "open files and sockets of a process"),

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError
 
+from controlplane.collector import running as metrics
 from controlplane.jobs.worker import Worker, serve_until_told
 
 
@@ -24,7 +25,8 @@ class Command(BaseCommand):
         if not once:
             self.stdout.write("Jobs are made here.")
             self.stdout.flush()
-            serve_until_told()
+            with metrics.beside("jobs"):
+                serve_until_told()
             self.stdout.write("No more jobs are made here.")
             return
         worker, made = Worker(way="once"), 0
