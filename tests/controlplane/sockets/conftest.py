@@ -32,7 +32,7 @@ from permissions.writing import SYSTEM
 from tests.live import LiveServer
 from tests.worlds import apply
 
-SOON_S = 10
+SOON_S = 30
 
 # charlie is known, may sign in, and may nothing.
 WORLD = """
@@ -69,12 +69,13 @@ class Page:
 
     connection: ClientConnection
     heard: list[dict[str, Any]] = field(default_factory=list)
+    patience_s: float = 0.0
 
     def say(self, message: object) -> None:
         self.connection.send(message if isinstance(message, str | bytes) else json.dumps(message))
 
-    def next(self, timeout: float = SOON_S) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(self.connection.recv(timeout=timeout))
+    def next(self) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(self.connection.recv(timeout=self.patience_s or SOON_S))
         self.heard.append(message)
         return message
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ import pytest
 from websockets.sync.client import connect
 
 from controlplane.sockets.room import ROOM
+from permsite.launcher import Launcher
 from permsite.server import GRACE_S
 from tests.controlplane.sockets.conftest import Page, soon
 from tests.permsite.commands import ROOT, run
@@ -102,26 +104,63 @@ def test_several_workers_without_redis_each_serve_sockets_and_stop_in_time(folde
         url = serve.wait_for(r"on (http://127\.0\.0\.1:\d+) with")[1]
         with urllib.request.urlopen(f"{url}/readyz", timeout=30) as answer:
             assert answer.status == 200
-        opened = [
+        with ExitStack() as stack:
+            pages = [opened(url, cookie, stack) for _ in range(4)]
+            for page in pages:
+                # From the loop beside the server, by rows: no two processes here share more than the database.
+                page.wait_for("frame")
+            began = time.monotonic()
+            serve.process.send_signal(signal.SIGTERM)
+            for page in pages:
+                assert page.closed()[0] == 1012
+                assert page.heard[-1]["type"] == "bye"
+            serve.process.wait(timeout=20)
+            assert time.monotonic() - began < GRACE_S
+        assert not any("Traceback" in line for line in serve.printed), serve.printed
+
+
+def opened(url: str, cookie: str, stack: ExitStack) -> Page:
+    page = Page(
+        stack.enter_context(
             connect(
                 url.replace("http", "ws", 1) + "/ws/control/",
                 origin=url,  # type: ignore[arg-type]
                 additional_headers={"Cookie": f"sessionid={cookie}"},
                 open_timeout=30,
+                close_timeout=1,
             )
-            for _ in range(4)
-        ]
-        pages = [Page(connection.__enter__()) for connection in opened]
+        ),
+        patience_s=60,
+    )
+    assert page.next()["type"] == "hello"
+    page.subscribe()
+    return page
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(240)
+def test_sockets_outlive_the_death_of_redis_and_hear_again_when_it_is_back(folder, tmp_path):
+    place, cookie = folder
+    with Launcher() as launcher, ExitStack() as stack:
+        redis = launcher.redis(folder=tmp_path)
+        serve = stack.enter_context(run("serve", "--port", "0", "--workers", "2", folder=place, REDIS_URL=redis.url, **SECRET))
+        url = serve.wait_for(r"on (http://127\.0\.0\.1:\d+) with")[1]
+        pages = [opened(url, cookie, stack) for _ in range(4)]
         for page in pages:
-            assert page.next()["type"] == "hello"
-            page.subscribe()
-        began = time.monotonic()
-        serve.process.send_signal(signal.SIGTERM)
+            page.wait_for("frame")
+        redis.processes[0].kill()
+        redis.processes[0].wait()
         for page in pages:
-            assert page.closed()[0] == 1012
-            assert page.heard[-1]["type"] == "bye"
-        for connection in opened:
-            connection.__exit__(None, None, None)
-        serve.process.wait(timeout=20)
-        assert time.monotonic() - began < GRACE_S
+            # Still there, and answered; frames may stop for a while.
+            page.say({"type": "ping"})
+            page.wait_for("pong")
+        assert launcher.redis(folder=tmp_path).url == redis.url
+        for page in pages:
+            page.say({"type": "ping"})
+            page.wait_for("pong")
+            last = page.wait_for("frame")["frame"]["seq"]
+            for _ in range(3):
+                assert page.wait_for("frame")["frame"]["seq"] > last
+        # A page that opens now is served as before.
+        opened(url, cookie, stack).wait_for("frame")
         assert not any("Traceback" in line for line in serve.printed), serve.printed
