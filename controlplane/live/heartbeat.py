@@ -24,6 +24,7 @@ from resilience.telemetry import Event as Emitted
 log = logging.getLogger("controlplane.live")
 
 FLUSH_S: Final = 0.2
+RETRY_S: Final = 1.0
 # Events handed over at once: a store's time-out must be enough for them.
 BATCH: Final = 500
 # Subjects named in one message; a change that touches more has everybody asked again.
@@ -107,7 +108,7 @@ class Heartbeat:
         self._guarded(self._flush)
         now = self._clock.monotonic()
         if now >= self._beat_at:
-            self._beat_at = now + self._make().beat_s
+            self._beat_at = now + RETRY_S
             self._guarded(self._beat)
 
     def _guarded(self, work: Callable[[], Any]) -> None:
@@ -124,16 +125,22 @@ class Heartbeat:
         if self.process is None:
             return
         store = self._make()
+        self._beat_at += store.beat_s - RETRY_S
         store.beat(self.process.node, self.process.beat())
         if self._is_away:
             self._is_away = False
             log.info("the live page hears of this process again")
 
     def _flush(self) -> None:
-        rights, self._rights = self._rights, {}
-        for realm, subjects in rights.items():
+        for realm in list(self._rights):
+            subjects = self._rights.pop(realm)
             named = None if subjects is None else sorted(subjects)
-            self._make().publish(RIGHTS, msgspec.json.encode({"realm": realm, "subjects": named}))
+            try:
+                self._make().publish(RIGHTS, msgspec.json.encode({"realm": realm, "subjects": named}))
+            except Exception:
+                # Later, then, and everybody: more may have changed meanwhile.
+                self._rights[realm] = subjects if realm not in self._rights else None
+                raise
         events = self.outbox.drain(BATCH)
         if not events:
             return

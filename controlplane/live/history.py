@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from controlplane.live import store as stores
-from controlplane.live.port import KEPT_FRAMES, LiveError
+from controlplane.live.port import KEPT_FRAMES, LiveError, LiveStore
 from controlplane.models import FrameMean
 
 MINUTE_S: Final = 60
@@ -78,10 +78,10 @@ def frames(since_s: float) -> list[Frame]:
     return stored(since_s)
 
 
-def stored(since_s: float) -> list[Frame]:
+def stored(since_s: float, store: LiveStore | None = None) -> list[Frame]:
     """As another leader left them, too. Raises LiveError."""
     found = []
-    for body in stores.current().frames(since_s):
+    for body in (store or stores.current()).frames(since_s):
         try:
             frame = _DECODE(body)
         except msgspec.DecodeError:

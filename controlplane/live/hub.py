@@ -20,7 +20,20 @@ import msgspec
 
 from controlplane.live import store as stores
 from controlplane.live.decisions import TAP, checked_watch
-from controlplane.live.port import CLEARED, EVENTS, FRAME, NODES, NOTICE, RIGHTS, WATCH, Event, LiveError, LiveStore, split_id
+from controlplane.live.port import (
+    CLEARED,
+    EVENTS,
+    FRAME,
+    NODES,
+    NOTICE,
+    RIGHTS,
+    WATCH,
+    Event,
+    LiveError,
+    LiveStore,
+    event_id,
+    split_id,
+)
 from resilience import telemetry
 from resilience.clock import SYSTEM, Clock
 
@@ -35,6 +48,8 @@ LOOK_S: Final = 1.0
 # Events read at once, and at most so many times a second.
 BATCH: Final = 500
 EVENTS_EVERY_S: Final = 0.2
+# Milliseconds: longer than a statement may take to commit.
+LATE_MS: Final = 2_000
 # Messages that wait for the hub's thread; a store that floods it costs this much memory.
 WAITING: Final = 1_000
 # A frame that was stored so lately is taken at the start.
@@ -74,9 +89,9 @@ class Hub:
         self._frame_at: float | None = None
         self._nodes: list[dict[str, Any]] = []
         self._ring: deque[Event] = deque(maxlen=RING)
-        self._held: set[str] = set()
+        self._held: dict[tuple[str, str], None] = {}
         self._places: dict[str, str] = {}
-        self._events_at = 0.0
+        self._events_at = float("-inf")
         self._has_looked = False
         self._are_events_due = True
         self._is_store_away = False
@@ -217,31 +232,36 @@ class Hub:
         name = store.name
         after = self._places.get(name, "")
         found = store.events(after, BATCH) if after else store.events(limit=RING)
+        late = store.events(_before(after), BATCH) if after and name == "rows" else []
         is_first, self._has_looked = not self._has_looked, True
-        if not found:
+        if not found and not late:
             return
-        self._places[name] = found[-1]["id"]
+        if found:
+            self._places[name] = found[-1]["id"]
         if not after and not is_first:
             since = time.time() - NEWS_S
             found = [event for event in found if event.get("at", 0) >= since]
-        new = self._keep(found)
+        new = self._keep(name, [*late, *found])
         self._are_events_due = bool(after) and len(found) == BATCH
         if new and not is_first:
             self._say(EVENTS, _ENCODE({"type": EVENTS, "events": new, "last": new[-1]["id"]}))
 
-    def _keep(self, found: Sequence[Event]) -> list[Event]:
+    def _keep(self, store: str, found: Sequence[Event]) -> list[Event]:
         new = []
         with self._lock:
             for event in found:
-                if event["id"] in self._held:
+                # Two stores may give the same id to two events.
+                key = (store, event["id"])
+                if key in self._held:
                     continue
                 if event.get("name") == CLEARED:
                     self._ring.clear()
                     self._held.clear()
-                elif len(self._ring) == RING:
-                    self._held.discard(self._ring[0]["id"])
                 self._ring.append(event)
-                self._held.add(event["id"])
+                self._held[key] = None
+                # A little more than the ring: what is read once more must be known, though it is shown no longer.
+                while len(self._held) > 2 * RING:
+                    del self._held[next(iter(self._held))]
                 new.append(event)
         return new
 
@@ -290,6 +310,12 @@ class Hub:
     def after_fork(self) -> None:
         """In a child nothing runs, and the parent's locks may be held for ever."""
         self._begin_anew()
+
+
+def _before(after: str) -> str:
+    """Of two writers of rows the later one may commit first: what was written lately is read once more."""
+    at_ms, _ = split_id(after)
+    return event_id(max(0, at_ms - LATE_MS), 0)
 
 
 def _watch(body: object) -> None:

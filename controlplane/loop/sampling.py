@@ -186,7 +186,7 @@ class Sampler:
     def _begin(self) -> None:
         self._nodes = Nodes(self._clock.monotonic)
         try:
-            RECENT.begin(history.stored(900.0))
+            RECENT.begin(history.stored(900.0, self._make()))
         except LiveError:
             RECENT.begin(())
         found = probing.database(self._clock), probing.redis(self._clock)
