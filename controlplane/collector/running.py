@@ -243,3 +243,10 @@ def beside(kind: str = "loop") -> Iterator[None]:
         yield
     finally:
         COLLECTOR.stop()
+
+
+@contextlib.contextmanager
+def beside_jobs() -> Iterator[None]:
+    """The same, named for a process that makes background jobs."""
+    with beside("jobs"):
+        yield

@@ -57,7 +57,7 @@ class Command(BaseCommand):
             ending.listen()
             try:
                 metrics.wipe()
-                jobs = contextlib.nullcontext() if no_jobs else process.beside("controlplane.collector.running.beside")
+                jobs = contextlib.nullcontext() if no_jobs else process.beside("controlplane.collector.running.beside_jobs")
                 with (
                     contextlib.suppress(KeyboardInterrupt),
                     metrics.beside("server" if workers == 1 else "loop"),
