@@ -19,6 +19,10 @@ RETRY_S: Final = 1.0
 CUT_OFF_S: Final = 5.0
 
 
+# Seconds after the first store's return in which others may still find it away.
+AFTER_S: Final = 10.0
+
+
 class FailoverStore:
     """Every process decides for itself which store it speaks to; who leads reads both, and tells both if need be."""
 
@@ -29,6 +33,7 @@ class FailoverStore:
         self._retry_at: float | None = None
         self._looked_at = -CUT_OFF_S
         self._has_cut_off = False
+        self._read_second_until = self._read_at = float("-inf")
 
     @property
     def is_down(self) -> bool:
@@ -42,6 +47,18 @@ class FailoverStore:
     @property
     def beat_s(self) -> float:
         return self.first.beat_s
+
+    def sources(self) -> list[LiveStore]:
+        """Where events may have come to lately: the first store unless it is down; the second while it is and for a while after,
+        since what was put there meanwhile must not be lost on the way back, and now and then for a process that alone cannot
+        reach the first."""
+        now = self._clock.monotonic()
+        if self.is_down:
+            return [self.second]
+        if now < self._read_second_until or now >= self._read_at + CUT_OFF_S:
+            self._read_at = now
+            return [self.first, self.second]
+        return [self.first]
 
     def _either(self, call: Callable[[LiveStore], T]) -> T:
         if self._may_ask():
@@ -67,6 +84,7 @@ class FailoverStore:
         with self._lock:
             was_down, self._retry_at = self._retry_at is not None, None
         if was_down:
+            self._read_second_until = self._clock.monotonic() + AFTER_S
             log.info("the live page goes by %s again", self.first.name)
 
     def beat(self, node: str, figures: bytes) -> None:

@@ -20,6 +20,7 @@ import msgspec
 
 from controlplane.live import store as stores
 from controlplane.live.decisions import TAP, checked_watch
+from controlplane.live.failover import FailoverStore
 from controlplane.live.port import (
     CLEARED,
     EVENTS,
@@ -227,7 +228,19 @@ class Hub:
             self._is_store_away = False
 
     def _read_events(self) -> None:
+        """Raises LiveError where one of them does not answer, after the others were read."""
         store = self._make()
+        sources: list[LiveStore] = store.sources() if isinstance(store, FailoverStore) else [store]
+        failed: LiveError | None = None
+        for source in sources:
+            try:
+                self._read_from(source)
+            except LiveError as error:
+                failed = error
+        if failed is not None:
+            raise failed
+
+    def _read_from(self, store: LiveStore) -> None:
         # Each store has ids of its own: what one holds is no measure for another.
         name = store.name
         after = self._places.get(name, "")
@@ -242,7 +255,7 @@ class Hub:
             since = time.time() - NEWS_S
             found = [event for event in found if event.get("at", 0) >= since]
         new = self._keep(name, [*late, *found])
-        self._are_events_due = bool(after) and len(found) == BATCH
+        self._are_events_due = self._are_events_due or (bool(after) and len(found) == BATCH)
         if new and not is_first:
             self._say(EVENTS, _ENCODE({"type": EVENTS, "events": new, "last": new[-1]["id"]}))
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from controlplane.live.failover import CUT_OFF_S, RETRY_S, FailoverStore
+from controlplane.live.hub import Hub
 from controlplane.live.memory import MemoryStore
 from controlplane.live.port import FRAME, NOTICE, LiveError
 from resilience.clock import FakeClock
@@ -118,3 +120,29 @@ def test_listeners_hear_whichever_speaks(both: Both) -> None:
     leave()
     both.redis.publish(NOTICE, b"3")
     assert heard == ["1", "2"]
+
+
+def test_what_was_told_while_the_first_was_away_is_read_after_it_came_back(both: Both) -> None:
+    hub = Hub(both.clock, lambda: both.store)
+    heard: list[str] = []
+    hub.listen(lambda kind, payload: heard.extend(e["name"] for e in msgspec.json.decode(payload)["events"]))
+    other = both.another()
+
+    def second(*names: str) -> None:
+        other.append([{"name": name, "at": 9e9} for name in names])
+        both.store.beat("a", b"")
+        both.clock.advance(1.0)
+        hub.turn()
+
+    second("before the hub")
+    second("one")
+    both.redis.is_away = True
+    other.append([{"name": "two", "at": 9e9}])
+    both.store.beat("a", b"")
+    # It is back before the hub has looked.
+    both.redis.is_away = False
+    both.clock.advance(RETRY_S)
+    other.beat("b", b"")
+    second("three")
+    second("four")
+    assert sorted(heard) == ["four", "one", "three", "two"]
