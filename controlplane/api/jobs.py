@@ -18,6 +18,7 @@ from permissions.api.openapi import Operation, parameter
 from permissions.api.problems import BadRequest
 from permissions.bundle.compact import date_text
 
+WHICH: Final = parameter("run_id", "The job.", {"type": "string", "format": "uuid"}, "path")
 TAG: Final = "control"
 KEYS: Final = ("kind", "arguments", "reason", "key")
 STATE_NAMES: Final = tuple(name for name, _ in STATES)
@@ -92,7 +93,9 @@ class JobView(ControlView):
         return Response(line(service.one(run_id, actor=self.actor), whole=True))
 
     def operations(self) -> dict[str, Operation]:
-        return {"GET": Operation("job", "One job with its log", TAG, ref("Job"), realm=False, problems=(404,))}
+        return {
+            "GET": Operation("job", "One job with its log", TAG, ref("Job"), realm=False, problems=(404,), parameters=(WHICH,))
+        }
 
 
 class JobActionView(ControlView):
@@ -123,6 +126,7 @@ class JobActionView(ControlView):
                 about=about,
                 realm=False,
                 problems=(404, 409),
+                parameters=(WHICH,),
             )
         }
 
