@@ -209,8 +209,6 @@ class Courier:
             return True
 
     def _put_off(self, delivery: Delivery, seconds: float) -> bool:
-        if delivery.row is None:
-            return False
         try:
             return outbox.put_off(delivery, self.name, seconds, GIVE_UP_S)
         except (DatabaseError, InterfaceError):

@@ -42,7 +42,7 @@ def claim(row: int, name: str, seconds: float) -> bool:
 def put_off(delivery: Delivery, name: str, pause_s: float, longest_s: float) -> bool:
     """Until after a pause; False, and nothing is put off, where it would then be older than that."""
     until = ledger.now() + dt.timedelta(seconds=pause_s)
-    if (until - delivery.created_at).total_seconds() > longest_s:
+    if delivery.row is None or (until - delivery.created_at).total_seconds() > longest_s:
         return False
     mine = AlertDelivery.objects.filter(pk=delivery.row, outcome="sending", claimed_by=name)
     mine.update(outcome="due", not_before=until, claimed_until=None, error=delivery.error)

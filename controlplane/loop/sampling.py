@@ -224,8 +224,9 @@ class Sampler:
         }
         if lead.database_away:
             frame["database_up"], frame["database_ms"] = 0, None
-        if redis is not None and redis.up == 0:
-            frame["storage_up"] = 0
+        if redis is not None and (redis.up == 0 or frame.get("storage_up") is None):
+            # Where no process uses the store, the probe alone knows that it answers again: an alert about it would never end.
+            frame["storage_up"] = redis.up
         frame["state"] = of_frame(frame).state
         return {
             name: shortened(value) if isinstance(value, float) and name not in ("at", "alerts_at") else value

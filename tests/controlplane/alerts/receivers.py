@@ -107,7 +107,8 @@ def mail_server() -> Iterator[Sink]:
 
         def handle(self) -> None:
             self.say("220 sink")
-            sender, to = "", []
+            sender = ""
+            to: list[str] = []
             while line := self.rfile.readline():
                 word, _, rest = line.decode().strip().partition(" ")
                 word = word.upper()
