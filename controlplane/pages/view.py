@@ -114,7 +114,7 @@ def live_urls(request: HttpRequest, name: str) -> dict[str, str]:
     filters.pop("part", None)
     snapshot = reverse("api-snapshot", args=[name])
     return {
-        "socket": SOCKET,
+        "socket": f"{SOCKET}?page={name}",  # its right is the one that is asked
         "snapshot": f"{snapshot}?{filters.urlencode()}" if filters else snapshot,
         "events": EVENTS,
         "history": HISTORY,
