@@ -205,7 +205,9 @@ def shown(run: OperationRun) -> dict[str, Any]:
         "sign": SIGNS[run.state],
         "percent": min(100, 100 * run.done // run.total) if run.total else None,
         "arguments": [(name, value) for name, value in service.shown_arguments(run).items() if value not in (None, "", False)],
-        "result": [(name, value) for name, value in (run.result or {}).items() if not isinstance(value, list | dict)],
+        "result": [
+            (name, value) for name, value in (run.result or {}).items() if name != "token" and not isinstance(value, list | dict)
+        ],
     }
 
 
