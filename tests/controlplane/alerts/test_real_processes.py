@@ -107,6 +107,7 @@ def site(servers: tuple[Server, Server], tmp_path: Path, settings: Any) -> Itera
         for table in ("looplease", "alertincident", "alertdelivery", "alertround"):
             found.ask(f"DELETE FROM controlplane_{table}")
         found.ask("DELETE FROM controlplane_alerthandler WHERE kind = 'webhook'")
+        found.ask("DELETE FROM controlplane_alertrule WHERE name = 'probe'")
         found.ask(
             "INSERT INTO controlplane_alerthandler (name, kind, options, secret, is_enabled, is_default, version, updated_at, "
             "updated_by, last_error) VALUES ('pager', 'webhook', '{}', %s, true, true, 1, now(), 'test', '')",
@@ -126,8 +127,8 @@ def test_leaders_killed_while_an_alert_is_pending_and_while_it_fires_tell_it_onc
     site.until(lambda: site.rounds_of()[1])
     site.ask(
         "INSERT INTO controlplane_alertrule (name, expr, for_s, severity, labels, handlers, text_en, text_zh, is_enabled, "
-        "is_shipped, version, updated_at, updated_by) VALUES ('probe', 'f.database_up > 0', %s, 'critical', '{}', '[]', '', '', true, "
-        "false, 1, now(), 'test') ON CONFLICT (name) DO UPDATE SET expr = excluded.expr",
+        "is_shipped, version, updated_at, updated_by) "
+        "VALUES ('probe', 'f.database_up > 0', %s, 'critical', '{}', '[]', '', '', true, false, 1, now(), 'test')",
         FOR_S,
     )
     incident = "SELECT key, state, extract(epoch FROM fired_at - pending_at) FROM controlplane_alertincident WHERE rule = 'probe'"
@@ -152,7 +153,6 @@ def test_leaders_killed_while_an_alert_is_pending_and_while_it_fires_tell_it_onc
         signed = got.headers["X-Permsite-Timestamp"].encode() + b"." + got.body
         wanted = "v1=" + hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
         assert hmac.compare_digest(got.headers["X-Permsite-Signature"], wanted)
-    site.ask("DELETE FROM controlplane_alertrule WHERE name = 'probe'")
 
 
 def test_a_killed_store_is_told_within_thirty_seconds_and_its_return_too(site: Site) -> None:
