@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 import msgspec
@@ -137,7 +137,7 @@ class RowsStore:
             return []
         for left in range(TRIES, 0, -1):
             try:
-                with _opened("append") as run:
+                with _opened("append", is_whole=True) as run:
                     # Not after the newest there is, if the clock was set back: who follows asks for what is behind an id.
                     newest = LiveEvent.objects.order_by("-id").values_list("id", flat=True).first()
                     at_ms = max(_now_us(run) // 1000, split_id(newest)[0] + 1 if newest else 0)
@@ -208,10 +208,11 @@ Run = Callable[..., list[Any]]
 
 
 @contextmanager
-def _opened(what: str) -> Iterator[Run]:
-    """One short transaction, or part of a test's; the connection of a thread without requests is given back."""
+def _opened(what: str, *, is_whole: bool = False) -> Iterator[Run]:
+    """Each statement by itself: on SQLite a transaction would shut other writers out even while it only reads. `is_whole`: all or
+    nothing. The connection of a thread without requests is given back."""
     try:
-        with transaction.atomic():
+        with transaction.atomic() if is_whole else nullcontext():
             yield _run
     except IntegrityError:
         raise
