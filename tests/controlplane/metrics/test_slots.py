@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -74,27 +76,33 @@ def test_a_gauge_ends_with_its_process_and_a_counter_does_not(tmp_path):
     assert total(tmp_path) == 5
 
 
-def test_looking_at_the_locks_never_makes_a_free_slot_seem_taken(tmp_path):
-    """Without the folder's own lock a reader holds a slot's lock for a moment, and whoever starts just then goes elsewhere."""
-    reader = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys\nfrom pathlib import Path\nfrom controlplane.collector import slots\nprint(1, flush=True)\n"
-            "while True: slots.read(Path(sys.argv[1]))",
-            str(tmp_path),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    Slot(tmp_path, "server").close()
-    assert reader.stdout is not None and reader.stdout.readline()
-    for _ in range(300):
-        slot = Slot(tmp_path, "server")
-        assert slot.number == 0
-        slot.write(Figures())
-        slot.close()
-    killed(reader)
+def test_looking_at_the_locks_never_makes_a_free_slot_seem_taken(tmp_path, monkeypatch):
+    """A reader holds a slot's lock for a moment. Whoever starts just then must not go elsewhere, or slots would pile up."""
+    first = Slot(tmp_path, "server")
+    first.write(Figures())
+    first.close()
+    taken, given_back = threading.Event(), threading.Event()
+
+    def slow_look(folder: Path, number: int) -> bool:
+        with (folder / f"slot-{number}.lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            taken.set()
+            given_back.wait(30)
+        return False
+
+    monkeypatch.setattr(slots, "_is_held", slow_look)
+    reader = threading.Thread(target=slots.read, args=(tmp_path,))
+    reader.start()
+    assert taken.wait(30)
+    made: list[Slot] = []
+    starter = threading.Thread(target=lambda: made.append(Slot(tmp_path, "server")))
+    starter.start()
+    starter.join(0.5)  # it waits for the reader; one that does not has taken another slot by now
+    given_back.set()
+    starter.join()
+    reader.join()
+    assert made[0].number == 0
+    made[0].close()
 
 
 def test_a_counter_that_dips_waits_and_a_histogram_goes_on_bucket_by_bucket(tmp_path):
