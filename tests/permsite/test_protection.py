@@ -78,7 +78,7 @@ def test_the_handshake_of_a_socket_is_told_of_the_maintenance_too(monkeypatch):
         async def send(message: Any) -> None:
             sent.append(message)
 
-        scope = {"type": "websocket", "path": "/ws/control/", "headers": [], "client": ("192.0.2.1", 5), **more}
+        scope = {"type": "websocket", "path": "/ws/other/", "headers": [], "client": ("192.0.2.1", 5), **more}
         await application(scope, receive, send)
         return sent
 

@@ -138,7 +138,7 @@ class Deaf:
             self._flush()
             for frame in self._protocol.events_received():
                 if isinstance(frame, Frame) and frame.opcode is Opcode.TEXT:
-                    found.append(json.loads(frame.data))
+                    found.append(json.loads(bytes(frame.data)))
         return found
 
     @property

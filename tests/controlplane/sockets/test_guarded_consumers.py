@@ -36,7 +36,7 @@ bindings: [{subject: "user:alice", role: reader, scope: "channel:9"}, {subject: 
 SEEN: list[str] = []
 
 
-class Chat(GuardedConsumerMixin, AsyncJsonWebsocketConsumer):
+class Chat(GuardedConsumerMixin, AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channels has no types
     """A sample: it says back what it hears."""
 
     permission = "channel:read"
@@ -55,7 +55,7 @@ class Chat(GuardedConsumerMixin, AsyncJsonWebsocketConsumer):
         SEEN.append(f"disconnect {code}")
 
 
-class Old(GuardedConsumerMixin, WebsocketConsumer):
+class Old(GuardedConsumerMixin, WebsocketConsumer):  # type: ignore[misc]  # the same
     """The same in threads."""
 
     permission = "channel:read"
@@ -73,7 +73,7 @@ class Old(GuardedConsumerMixin, WebsocketConsumer):
         SEEN.append(f"disconnect {code}")
 
 
-class Nameless(GuardedConsumerMixin, AsyncJsonWebsocketConsumer):
+class Nameless(GuardedConsumerMixin, AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # the same
     """Its author forgot the permission."""
 
     async def connect(self) -> None:

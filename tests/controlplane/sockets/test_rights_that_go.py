@@ -128,7 +128,7 @@ def test_asking_again_waits_less_than_the_bound_and_not_the_same_for_all(monkeyp
         waited.append(wait_s)
         raise Stopped
 
-    monkeypatch.setattr(watch.asyncio, "timeout", timeout)
+    monkeypatch.setattr(asyncio, "timeout", timeout)
 
     async def talk() -> None:
         async def ask() -> Ending | None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from controlplane.sockets.room import ROOM
 from permsite.launcher import Launcher
@@ -124,7 +125,7 @@ def opened(url: str, cookie: str, stack: ExitStack) -> Page:
         stack.enter_context(
             connect(
                 url.replace("http", "ws", 1) + "/ws/control/",
-                origin=url,  # type: ignore[arg-type]
+                origin=Origin(url),
                 additional_headers={"Cookie": f"sessionid={cookie}"},
                 open_timeout=30,
                 close_timeout=1,
