@@ -15,6 +15,7 @@ from controlplane.live.port import Event, LiveError, split_id
 from controlplane.services import events as service
 from controlplane.services import realms
 from controlplane.services.rights import VIEW, control_realm, require
+from permissions import pdp
 from permissions.api import components
 from permissions.api.base import REASON
 from permissions.api.openapi import Operation, parameter, ref
@@ -88,8 +89,14 @@ class EventsView(ControlView):
     def _may_see(self, events: list[Event]) -> Callable[[Event], bool]:
         """What happened in another realm is for those who may view there."""
         told = {event.get("realm") for event in events} - {None, "", control_realm()}
-        may = {realm for realm in told if isinstance(realm, str) and realms.may_in(self.actor, VIEW, realm, service.EVENTS_PAGE)}
+        may = {realm for realm in told if isinstance(realm, str) and self._may_look_into(realm)}
         return lambda event: event.get("realm") in (None, "", control_realm()) or event["realm"] in may
+
+    def _may_look_into(self, realm: str) -> bool:
+        try:
+            return realms.may_in(self.actor, VIEW, realm, service.EVENTS_PAGE)
+        except (pdp.Unavailable, pdp.InvalidRequestError):  # it is gone, or nobody can say
+            return False
 
     def operations(self) -> dict[str, Operation]:
         filters = tuple(
