@@ -23,7 +23,7 @@ from controlplane.alerts import counting, ledger, notices
 from controlplane.alerts.courier import Courier
 from controlplane.alerts.ledger import Loaded
 from controlplane.alerts.machine import Round, judge
-from controlplane.alerts.records import HANDLER_FAILED, RULE_ERROR, Delivery, Incident, Subject
+from controlplane.alerts.records import HANDLER_FAILED, OWN_TEXTS, RULE_ERROR, Delivery, Incident, Subject
 from controlplane.live.port import LiveError
 from controlplane.models.alerts import label_key
 from controlplane.services import alert_settings
@@ -258,15 +258,6 @@ def _subjects(loaded: Loaded, data: Data, at: dt.datetime) -> tuple[list[Subject
     return subjects, results
 
 
-_TEXTS: Final = {
-    RULE_ERROR: {
-        "en": "An alert rule cannot be evaluated: it would never fire.",
-        "zh-hans": "告警规则无法求值：它将永远不会触发。",
-    },
-    HANDLER_FAILED: {"en": "A notice could not be delivered by this handler.", "zh-hans": "此处理器未能送达通知。"},
-}
-
-
 def _own(name: str, labels: dict[str, str], *, is_true: bool, detail: str, handlers: tuple[str, ...] = ()) -> Subject:
     return Subject(
         name,
@@ -275,5 +266,5 @@ def _own(name: str, labels: dict[str, str], *, is_true: bool, detail: str, handl
         _TRUE if is_true else _FALSE,
         detail=detail if is_true else "",
         handlers=handlers,
-        texts=_TEXTS[name],
+        texts=OWN_TEXTS[name],
     )

@@ -17,7 +17,13 @@ Labels = Mapping[str, str]
 # Incidents that no rule makes.
 RULE_ERROR: Final = "rule_error"
 HANDLER_FAILED: Final = "handler_failed"
-BUILT_IN: Final = frozenset({RULE_ERROR, HANDLER_FAILED})
+OWN_TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
+    RULE_ERROR: {
+        "en": "An alert rule cannot be evaluated: it would never fire.",
+        "zh-hans": "告警规则无法求值：它将永远不会触发。",
+    },
+    HANDLER_FAILED: {"en": "A notice could not be delivered by this handler.", "zh-hans": "此处理器未能送达通知。"},
+}
 
 
 @dataclass(frozen=True, slots=True)
