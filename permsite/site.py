@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.translation import gettext_lazy as _
 
@@ -68,7 +69,7 @@ class Site(Base):
         control = menu.group(request)
         return [*([control] if control else []), *grouped(request, apps)]
 
-    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The overview's tiles, and the groups of what can be edited: each for whoever may see it."""
         from controlplane.pages.overview import on_index  # noqa: PLC0415 - as above
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from controlplane.pages import every
-from controlplane.pages.base import Page
+from controlplane.pages.base import Look, Page
 from controlplane.services import rights
 from permissions import pdp
 from permissions.admin.asker import actor_of
@@ -28,9 +28,19 @@ def visible(request: HttpRequest) -> list[Page]:
             may = rights.may_each(actor_of(request), [(page.view_code, rights.on_page(page.name)) for page in pages])
         except (pdp.Unavailable, pdp.InvalidRequestError):
             may = [False] * len(pages)
-        found = [page for page, allowed in zip(pages, may, strict=True) if allowed]
+        found = [page for page, allowed in zip(pages, may, strict=True) if allowed or _opens(page, request)]
         request._permsite_pages = found  # type: ignore[attr-defined]
     return cast("list[Page]", found)
+
+
+def _opens(page: Page, request: HttpRequest) -> bool:
+    """Some show everybody what is their own."""
+    if type(page).opens is Page.opens:
+        return False
+    try:
+        return page.opens(Look(actor_of(request), page.name, {}))
+    except (pdp.Unavailable, pdp.InvalidRequestError):
+        return False
 
 
 def url(name: str) -> str:

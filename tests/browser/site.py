@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def prepare(key_file: Path) -> None:
@@ -35,7 +36,7 @@ def serve(port_file: Path, port: int) -> None:
     port = bound.getsockname()[1]
     # As people name it; sockets are refused to pages of another origin.
     os.environ["PUBLIC_URL"] = f"http://localhost:{port}"
-    from permsite.asgi import application  # it sets Django up, which the others need
+    from permsite import asgi  # it sets Django up, which the others need
 
     from controlplane.loop.leader import beside  # isort: skip
     from controlplane.loop.tasks import every_task  # isort: skip
@@ -43,6 +44,7 @@ def serve(port_file: Path, port: int) -> None:
     from django.core.asgi import get_asgi_application  # isort: skip
 
     # Files straight from the apps: nothing need be collected, and both themes find theirs.
+    application: Any = asgi.application
     application._static = ASGIStaticFilesHandler(get_asgi_application())
     port_file.with_suffix(".new").write_text(str(port))
     port_file.with_suffix(".new").rename(port_file)

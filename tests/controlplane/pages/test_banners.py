@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -64,7 +65,7 @@ def test_a_process_that_shows_no_pages_misses_no_leader(up: Any) -> None:
 
 
 def test_a_server_that_has_just_started_gives_the_loop_its_time(up: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(banners.time, "monotonic", lambda: banners._began_s + NO_LEADER_S - 1)
+    monkeypatch.setattr(banners, "_began_s", time.monotonic())
     assert up(None, None) == set()
-    monkeypatch.setattr(banners.time, "monotonic", lambda: banners._began_s + NO_LEADER_S + 1)
+    monkeypatch.setattr(banners, "_began_s", time.monotonic() - NO_LEADER_S - 1)
     assert up(None, None) == {"leader"}
