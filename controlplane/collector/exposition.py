@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -12,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.utils import floatToGoString
 
-from controlplane.collector.merging import is_told
+from controlplane.collector.merging import add, is_told, rule_of
 from controlplane.collector.slots import Figures, Series
 from resilience import telemetry
 from resilience.telemetry import Metric
@@ -21,11 +22,15 @@ from resilience.telemetry import Metric
 MAX_LABEL: Final = 200
 
 
+# Names that are nobody's business where anybody may ask: a realm may be a tenant's.
+PRIVATE: Final = "realm"
+
+
 class Source:
     """What prometheus-client's encoders take for a registry: families of one moment."""
 
-    def __init__(self, figures: Figures) -> None:
-        self._figures = figures
+    def __init__(self, figures: Figures, *, with_names: bool) -> None:
+        self._figures, self._with_names = figures, with_names
 
     def collect(self) -> Iterator[Family]:
         values: dict[str, dict[Series, float]] = defaultdict(dict)
@@ -35,7 +40,19 @@ class Source:
             if metric.kind == "histogram":
                 yield _histogram(metric, self._figures.histograms)
             else:
-                yield _plain(metric, values.get(name, {}))
+                yield _plain(*self._told(metric, values.get(name, {})))
+
+    def _told(self, metric: Metric, values: dict[Series, float]) -> tuple[Metric, dict[Series, float]]:
+        """Over all realms as over all processes: by the metric's own rule."""
+        if self._with_names or PRIVATE not in metric.labels:
+            return metric, values
+        at = metric.labels.index(PRIVATE)
+        merged: dict[Series, float] = {}
+        for series, value in values.items():
+            if is_told(metric, series):
+                rule = "sum" if metric.kind == "counter" else rule_of(metric.name)
+                add(merged, (series[0], series[1][:at] + series[1][at + 1 :]), value, rule)
+        return replace(metric, labels=metric.labels[:at] + metric.labels[at + 1 :]), merged
 
 
 def _plain(metric: Metric, values: Mapping[Series, float]) -> Family:
@@ -71,7 +88,10 @@ def _shown(labels: Iterable[str]) -> list[str]:
     return [label[:MAX_LABEL].encode("utf-8", "replace").decode() for label in labels]
 
 
-def written(figures: Figures, accept: str) -> tuple[bytes, str]:
-    """The page and its content type: what the scraper asked for, OpenMetrics or Prometheus' own text."""
+def written(figures: Figures, accept: str, *, with_names: bool = False) -> tuple[bytes, str]:
+    """The page and its content type: what the scraper asked for, OpenMetrics or Prometheus' own text.
+
+    `with_names`: realms by name, for callers who have proved who they are.
+    """
     encoder, content_type = choose_encoder(accept)
-    return encoder(Source(figures)), content_type
+    return encoder(Source(figures, with_names=with_names)), content_type

@@ -67,11 +67,11 @@ def merged(reads: Iterable[Read], now_s: float) -> Figures:
     result = Figures()
     for read in reads:
         for name, labels, value in samples_of(read.page.counters):
-            _add(result.counters, _series(read, name, labels), value, "sum")
+            add(result.counters, _series(read, name, labels), value, "sum")
         if read.is_held:
-            _add(result.gauges, ("permsite_processes", (read.page.kind,)), 1, "sum")
+            add(result.gauges, ("permsite_processes", (read.page.kind,)), 1, "sum")
             for name, labels, value in samples_of(read.page.gauges):
-                _add(result.gauges, _series(read, name, labels), value, rule_of(name))
+                add(result.gauges, _series(read, name, labels), value, rule_of(name))
     result.histograms = added_up(
         [{(each.name, tuple(each.labels)): (each.counts, each.total) for each in read.page.histograms} for read in reads]
     )
@@ -94,7 +94,8 @@ def _series(read: Read, name: str, labels: tuple[str, ...]) -> Series:
     return name, (*labels, str(read.slot)) if by_slot else labels
 
 
-def _add(held: dict[Series, float], series: Series, value: float, rule: Rule) -> None:
+def add(held: dict[Series, float], series: Series, value: float, rule: Rule) -> None:
+    """One more process, or one more realm, of the same series."""
     before = held.get(series)
     if before is None:
         held[series] = value

@@ -32,7 +32,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     refused = _refused(request)
     if refused is not None:
         return refused
-    body, content_type = written(_scrape().figures(), request.headers.get("Accept", ""))
+    body, content_type = written(_scrape().figures(), request.headers.get("Accept", ""), with_names=settings.METRICS_KEY)
     return HttpResponse(body, content_type=content_type, headers={"Cache-Control": "no-store"})
 
 

@@ -82,11 +82,11 @@ class Details:
         is_stale = age_s is not None and age_s > STALE_S
         seen = Seen(
             database=seen_database,
-            database_down=seen_database is None,
+            database_down=_is_down(seen_database, database_error, self._monitor.database),
             pool=database.pool(),
             findings=found,
             store=seen_store,
-            store_down=bool(settings.REDIS_URL) and seen_store is None,
+            store_down=bool(settings.REDIS_URL) and _is_down(seen_store, store_error, self._monitor.store),
             has_store=bool(settings.REDIS_URL),
             host=seen_host,
             is_led=self._led(),
@@ -128,14 +128,14 @@ class Details:
         parts = self._components
         told = seen.database
         parts["database"].measured(
-            "down" if told is None else "ok",
+            "down" if seen.database_down else "degraded" if told is None else "ok",
             None if told is None else told.latency_s * 1000,
             database_error,
             None if told is None else {"version": told.version, "size_bytes": told.size_bytes, **_pool(seen)},
         )
         kv = seen.store
         parts["store"].measured(
-            "none" if not seen.has_store else "down" if kv is None else "ok",
+            "none" if not seen.has_store else "down" if seen.store_down else "degraded" if kv is None else "ok",
             None if kv is None else kv.latency_s * 1000,
             store_error,
             {"server": kv.server, "version": kv.version, "nodes": kv.nodes, "used_bytes": kv.used_bytes} if kv else None,
@@ -178,6 +178,11 @@ def _tried(bounded: Bounded[Any]) -> tuple[Any, str]:
         return bounded.get(), ""
     except _FAULTS as error:  # TimeoutError is an OSError
         return None, type(error).__name__
+
+
+def _is_down(found: object, error: str, measured: Component) -> bool:
+    """A look that took too long, while what is measured each second goes on, says that something is slow."""
+    return found is None and not (error == "TimeoutError" and measured.state == "ok")
 
 
 def _pool(seen: Seen) -> dict[str, Any]:

@@ -161,3 +161,19 @@ def test_since_tells_when_a_state_began_and_stays_while_it_does():
     assert component.since == began
     component.measured("down", None, "TimeoutError")
     assert component.since > began and component.to_dict()["last_error"] == "TimeoutError"
+
+
+@pytest.mark.parametrize("state", ["ok", "down"])
+def test_a_look_that_takes_too_long_is_slow_while_the_measurements_go_on_and_down_when_they_do_not(monkeypatch, state):
+    """A machine that is busy takes longer than a fifth of a second for anything."""
+
+    def slow():
+        raise TimeoutError("took too long")
+
+    monkeypatch.setattr("controlplane.insight.database.look", slow)
+    busy = Monitor()
+    busy.measure()
+    busy.database.measured(state)
+    found = Details(busy).get()
+    assert found.components["database"]["state"] == ("degraded" if state == "ok" else "down")
+    assert found.seen.database_down is (state == "down")

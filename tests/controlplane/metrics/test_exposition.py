@@ -68,3 +68,14 @@ def test_what_another_release_named_or_labelled_otherwise_is_left_out(duration):
     )
     names = {s.name for family in plain(written(strange, "")[0].decode()) for s in family.samples}
     assert not names & {"resilience_retry_total", "gone_total", "permsite_nodes", "test_seconds_count"}
+
+
+def test_realms_are_named_to_callers_with_a_key_alone_and_told_together_to_anybody():
+    """A realm may be a tenant's: its name is nobody's business."""
+    age, revision = "permission_cache_age_seconds", "permission_cache_revision"
+    figures = Figures(
+        {}, {(age, ("acme",)): 2.0, (age, ("other",)): 5.0, (revision, ("acme",)): 3.0, (revision, ("other",)): 9.0}
+    )
+    shown = written(figures, "")[0].decode()
+    assert "acme" not in shown and f"\n{age} 5.0\n" in shown and f"\n{revision} 3.0\n" in shown
+    assert f'{age}{{realm="acme"}} 2.0' in written(figures, "", with_names=True)[0].decode()
