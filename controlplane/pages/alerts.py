@@ -11,6 +11,7 @@ from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 
 from controlplane.alerts import handlers, handling
+from controlplane.alerts.records import OWN_TEXTS
 from controlplane.models import AlertIncident
 from controlplane.models.alerts import SEVERITIES
 from controlplane.pages.base import Act, Look, Page
@@ -175,9 +176,10 @@ class Alerts(Page):
 
     def context(self, look: Look) -> dict[str, Any]:
         state = look.get("state")
-        texts = {
-            row.name: row.text_zh if get_language() == "zh-hans" else row.text_en for row in alert_rules.rules(actor=look.actor)
-        }
+        language = "zh-hans" if get_language() == "zh-hans" else "en"
+        texts = {name: both[language] for name, both in OWN_TEXTS.items()}
+        for row in alert_rules.rules(actor=look.actor):
+            texts[row.name] = (row.text_zh if language == "zh-hans" else "") or row.text_en
         return {
             "filters": [{"name": name, "title": title, "active": name == state} for name, title in FILTERS],
             "of": look.get("of"),

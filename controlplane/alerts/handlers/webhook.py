@@ -66,6 +66,9 @@ class WebhookHandler(Handler):
         return f"{parts.scheme}://{parts.netloc}/…"
 
     def deliver(self, message: Message, settings: Settings) -> None:
+        if not settings.options.get(URL) or not settings.secret:
+            # Its key was drawn anew after SECRET_KEY was lost, and the address with it.
+            raise NotDelivered("has no address, or no key, any more: give it anew", is_final=True)
         try:
             self._breaker(settings.name).call(self._post, message, settings)
         except CircuitOpen as error:
