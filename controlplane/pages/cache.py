@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Final
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from controlplane.jobs import service as jobs
+from controlplane.jobs import warming
 from controlplane.pages.base import Look, Page
 from controlplane.pages.ends import asked_in, number_of
 from controlplane.services import boards, cache, cache_board
@@ -49,6 +51,17 @@ def _warm(look: Look, fields: Mapping[str, str], reason: str) -> str:
         reason=reason,
         request_id=asked_in(look),
     )
+    progress = warmup.last()
+    if progress is not None:
+        # What it looks like from outside this process: a job with a row, that others can see and end too.
+        jobs.start(
+            warming.KIND.name,
+            actor=look.actor,
+            reason=reason,
+            args={"realm": job["realm"], "rate": progress.rate},
+            key=warming.key_of(progress),
+            request_id=asked_in(look),
+        )
     return _("The warm-up %(job)s runs in %(process)s.") % {"job": job["job"], "process": job["process"]}
 
 

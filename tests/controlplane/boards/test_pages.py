@@ -315,3 +315,17 @@ def test_a_cold_cache_says_what_to_do(desks: dict[str, Client]) -> None:
 
     if metrics.totals()["l1"] + metrics.totals()["db"] + metrics.totals()["live"] == 0:
         assert "Cold:" in text_of(desks["bob"].get(CACHE))
+
+
+def test_a_warm_up_is_started_by_its_form_and_is_a_job(desks: dict[str, Client]) -> None:
+    from controlplane.models import OperationRun
+    from permissions.cache import warmup
+
+    told = said(desks["bob"].post(CACHE, {"action": "warm", "realm": "default", "rate": "500", "change_reason": "cold start"}))
+    assert "runs in" in told
+    progress = warmup.last()
+    assert progress is not None and (progress.realm, progress.rate) == ("default", 500)
+    assert progress.wait(60)
+    assert OperationRun.objects.get(kind="warm_cache").arguments["realm"] == "default"
+    assert progress.id in text_of(desks["charlie"].get(CACHE, {"part": "warmup"}))
+    assert "No warm-up runs" in said(desks["bob"].post(CACHE, {"action": "warm_cancel", "change_reason": "x"}))
