@@ -83,7 +83,7 @@ def test_a_dry_run_only_says_what_would_change(cast: Cast) -> None:
     cast.root.post(PATH, {"kind": "import", "arguments": {"bundle": BUNDLE, "dry_run": True}})
     assert Worker().once()
     run = OperationRun.objects.get()
-    assert run.state == "done" and run.result["dry_run"] is True and any("imported" in text for _, text in run.log)
+    assert run.state == "done" and (run.result or {})["dry_run"] is True and any("imported" in text for _, text in run.log)
     assert not Role.objects.filter(name="imported").exists()
 
 

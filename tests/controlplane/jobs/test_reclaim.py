@@ -27,7 +27,7 @@ Attempts = Callable[..., "Future[str]"]
 
 def killed(run: OperationRun, *, attempt: int = 1) -> None:
     """As a worker leaves it that was killed a while ago: nothing says so."""
-    DBTaskResult.objects.filter(id=run.task_id).update(status="RUNNING", started_at=timezone.now())
+    DBTaskResult.objects.filter(id=str(run.task_id)).update(status="RUNNING", started_at=timezone.now())
     old = timezone.now() - dt.timedelta(seconds=120)
     OperationRun.objects.filter(id=run.id).update(state="running", attempt=attempt, worker="gone", heartbeat_at=old)
 
@@ -129,7 +129,7 @@ def test_a_worker_cut_off_from_the_database_stops_before_anyone_may_think_it_los
 def test_one_without_a_place_in_the_queue_gets_one(realm: Realm, door: Door) -> None:
     run = service.start("stands", actor=ROOT)
     # A worker was killed after it had taken the queue's row, and before it had the run.
-    DBTaskResult.objects.filter(id=run.task_id).update(status="RUNNING")
+    DBTaskResult.objects.filter(id=str(run.task_id)).update(status="RUNNING")
     OperationRun.objects.filter(id=run.id).update(heartbeat_at=timezone.now() - dt.timedelta(seconds=120))
     lead()
     assert (queued("READY"), queued("RUNNING")) == (1, 0)
@@ -154,7 +154,7 @@ def test_what_ended_long_ago_goes_and_the_rest_stays(realm: Realm, door: Door) -
         service.cancel(run.id, actor=ROOT)
     long_ago = timezone.now() - dt.timedelta(days=31)
     OperationRun.objects.filter(id=old.id).update(ended_at=long_ago)
-    DBTaskResult.objects.filter(id=old.task_id).update(finished_at=long_ago)
+    DBTaskResult.objects.filter(id=str(old.task_id)).update(finished_at=long_ago)
     assert Leader([JobRetention()]).once()
     assert set(OperationRun.objects.values_list("id", flat=True)) == {new.id, waiting.id}
     assert set(DBTaskResult.objects.values_list("id", flat=True)) == {new.task_id, waiting.task_id}

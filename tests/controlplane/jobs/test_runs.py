@@ -31,7 +31,7 @@ def test_a_run_waits_in_the_queue_until_a_worker_takes_it_and_is_in_the_audit(re
     run = start()
     assert (run.state, queued(), run.reason, run.actor) == ("waiting", 1, "to see", "command:test")
     entry = AuditEvent.objects.get(action="control_job_start")
-    assert (entry.object_id, entry.reason, entry.after["kind"]) == (str(run.id), "to see", "stands")
+    assert (entry.object_id, entry.reason, (entry.after or {})["kind"]) == (str(run.id), "to see", "stands")
     door.opened.set()
     worker = Worker()
     assert worker.once()
@@ -175,7 +175,7 @@ def test_an_ended_run_is_repeated_as_a_new_one(realm: Realm, door: Door) -> None
     service.cancel(first.id, actor=ROOT)
     again = service.repeat(first.id, actor=ROOT, reason="now")
     assert again.id != first.id and again.repeat_of == first.id and again.arguments == {"slot": "a"}
-    assert AuditEvent.objects.get(action="control_job_repeat").after["repeats"] == str(first.id)
+    assert (AuditEvent.objects.get(action="control_job_repeat").after or {})["repeats"] == str(first.id)
 
 
 def test_the_work_goes_on_with_the_trace_of_whoever_asked(realm: Realm) -> None:
