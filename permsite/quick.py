@@ -80,7 +80,9 @@ class Quick(Protocol):
 
     def on_message_complete(self) -> None:
         if self._is_held:
-            began_s = perf_counter()
+            took = self._took
+            wait = took.wait
+            began_s = 0.0 if wait else perf_counter()
             try:
                 answer = self._plainly(self.url.decode("ascii"), self.headers, self._held)
             except Exception:  # noqa: BLE001 - the application meets the same fault, and tells of it
@@ -88,8 +90,12 @@ class Quick(Protocol):
             if answer is not None:
                 self._is_held = False
                 self._answer(*answer)
-                # Each connection is the event loop's, whose alone this cell is.
-                self._took.add(perf_counter() - began_s)
+                # Each connection is the event loop's, whose alone this cell is. Reading the clock twice for every answer would
+                # cost a busy worker 4 % of them, one in eight 1.4 % (measured).
+                if wait:
+                    took.wait = wait - 1
+                else:
+                    took.sample(perf_counter() - began_s)
                 return
             self._hand_on()
         super().on_message_complete()

@@ -107,19 +107,37 @@ class Event:
     attributes: Mapping[str, Any]
 
 
-class Cell:
-    """A histogram that one thread alone adds to, without a lock. `counts`: by bucket, the last one beyond every bound."""
+# Measured each by each until the next refill, which comes five times a second: at 200 a second and fewer nothing is estimated.
+EACH: Final = 40
+EIGHT: Final = 8
 
-    __slots__ = ("bounds", "counts", "total")
+
+class Cell:
+    """A histogram that one thread alone adds to, without a lock. `counts`: by bucket, the last one beyond every bound.
+
+    For a path where reading the clock is dear: it counts `wait` down, and calls `sample` when that is 0. All are measured while
+    there is something `left`, then one in EIGHT, which stands for those before it too. `refill()` gives back what is left.
+    """
+
+    __slots__ = ("bounds", "counts", "left", "lot", "total", "wait")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self.left, self.lot, self.wait = EACH, 1, 0
 
     def add(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def sample(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += self.lot
+        self.total += value * self.lot
+        if self.left:
+            self.left, self.lot, self.wait = self.left - 1, 1, 0
+        else:
+            self.lot, self.wait = EIGHT, EIGHT - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +233,14 @@ def cell(name: str, *labels: str) -> Cell:
     with _lock:
         _cells.setdefault((name, labels), []).append(made)
     return made
+
+
+def refill() -> None:
+    """Five times a second, by whoever tells of this process."""
+    with _lock:
+        held = [one for cells in _cells.values() for one in cells]
+    for one in held:
+        one.left = EACH
 
 
 def observe(name: str, value: float, *labels: str) -> None:

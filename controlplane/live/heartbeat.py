@@ -105,6 +105,7 @@ class Heartbeat:
     def turn(self) -> None:
         """What is due. Never raises."""
         self._guarded(TAP.refill)
+        self._guarded(telemetry.refill)
         self._guarded(self._flush)
         now = self._clock.monotonic()
         if now >= self._beat_at:
