@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from controlplane.services.fresh import Fresh
 from resilience.clock import FakeClock
 
 
+def counting() -> Callable[[], int]:
+    """1, then 2, …"""
+    numbers = itertools.count(1)
+    return lambda: next(numbers)
+
+
 def test_it_is_read_once_a_second_however_many_look() -> None:
-    clock, reads = FakeClock(), []
-    fresh = Fresh(lambda: reads.append(1) or len(reads), clock)
+    clock = FakeClock()
+    fresh = Fresh(counting(), clock)
     assert [fresh.get() for _ in range(5)] == [1] * 5
     clock.advance(0.999)
     assert fresh.get() == 1
@@ -20,8 +28,7 @@ def test_it_is_read_once_a_second_however_many_look() -> None:
 
 
 def test_an_action_makes_the_next_look_read_anew() -> None:
-    reads: list[int] = []
-    fresh = Fresh(lambda: reads.append(1) or len(reads), FakeClock())
+    fresh = Fresh(counting(), FakeClock())
     fresh.get()
     fresh.begin_anew()
     assert fresh.get() == 2

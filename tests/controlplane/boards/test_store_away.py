@@ -80,7 +80,9 @@ def test_a_killed_server_is_said_and_nothing_is_done_for_all(cast: Cast, server:
             assert cast.bob.post(path, body).headers["Retry-After"] == "1"
         assert billing["force"]["author"] == "user:bob"
         said = AuditEvent.objects.filter(action__startswith="control_").order_by("-seq").first()
-        assert said is not None and said.after["outcome"].startswith("failed: Storage"), "that it failed is recorded too"
+        assert said is not None and said.after is not None and said.after["outcome"].startswith("failed: Storage"), (
+            "that it failed is recorded too"
+        )
         assert AuditEvent.objects.filter(action__startswith="control_").count() > audited
         page = cast.root.client.get("/admin/control/resilience/").content.decode()
         assert "The shared store does not answer since" in page
