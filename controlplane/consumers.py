@@ -151,10 +151,13 @@ class ControlConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
     async def _write(self) -> None:
         try:
             async for text in self._stream.texts():
-                await self.send(text_data=text)
+                try:
+                    await self.send(text_data=text)
+                except OSError:  # ASGI's word for a client that has gone; its reader hears of it too
+                    return
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 - the other end is gone, which its reader hears too; or our bug, which ends it
+        except Exception as error:  # noqa: BLE001 - our bug, which ends it
             if self._ending is None:
                 telemetry.internal_error("sockets", "write", error)
                 self.drop(Ending(messages.NO_DECISION, "an error of the server"))

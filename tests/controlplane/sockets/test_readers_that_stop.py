@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+from uvicorn.protocols.utils import ClientDisconnected
 
 from controlplane.metrics import SOCKET_DROPPED
 from controlplane.sockets.messages import Message
@@ -112,6 +113,24 @@ def test_a_reader_that_stopped_does_not_hold_up_the_end_of_the_server(site):
     site.server.stop()
     assert time.monotonic() - began < GRACE_S
     stopped.wait_for_its_end()
+
+
+def test_a_page_that_goes_while_it_is_written_to_is_no_fault_of_ours(site):
+    def faults() -> float:
+        return sum(telemetry.collect().get("resilience_internal_errors_total", {}).values())
+
+    site.watching("alice", topics=["frame"])
+    (peer,) = peers()
+    tried, before = [], faults()
+
+    async def gone(message: Any) -> None:
+        tried.append(message)
+        raise ClientDisconnected
+
+    peer.base_send = gone
+    site.frame(checks_per_s=1)
+    assert soon(lambda: tried) and soon(peer._tasks[0].done)
+    assert faults() == before and peer._ending is None
 
 
 def connections(peer: Any) -> bool:
