@@ -121,7 +121,7 @@ def _flush_again_after_deadlock() -> None:
             else:
                 return
 
-    BaseDatabaseOperations.execute_sql_flush = execute_sql_flush  # type: ignore[method-assign]
+    BaseDatabaseOperations.execute_sql_flush = execute_sql_flush  # type: ignore[assignment,method-assign]
 
 
 @pytest.fixture(scope="session")

@@ -80,6 +80,7 @@ class Site:
     def kill_leader(self) -> float:
         """When it was killed; another evaluates within the bound."""
         leader = self.until(self.leader)
+        assert leader is not None
         before = self.rounds_of()[0]
         leader.kill()
         leader.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -70,7 +71,7 @@ def test_nobody_is_noted_for_a_file_a_probe_or_a_stranger(db: None) -> None:
 
 
 def test_what_runs_out_goes_with_its_session(noted: dict[str, BrowserSession]) -> None:
-    Session.objects.update(expire_date=timezone.now() - timezone.timedelta(days=1))
+    Session.objects.update(expire_date=timezone.now() - dt.timedelta(days=1))
     call_command("clearsessions")
     assert not BrowserSession.objects.exists()
 
