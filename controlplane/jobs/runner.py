@@ -180,6 +180,13 @@ class _Attempt:
         kind = kinds.find(self._run.kind)
         try:
             with transaction.atomic():
+                # Locked: a run that waits while its end is asked for would be claimed by nobody, for ever.
+                asked = self._mine.select_for_update().values_list("cancel_asked", flat=True).first()
+                if asked is None:
+                    raise Lost
+                if asked:
+                    self._end(CANCELLED)
+                    return CANCELLED
                 self.context.log("the worker was stopped")
                 if kind is None or not kind.again:
                     self._end(LOST, error="the worker was stopped, and this kind is not begun again by itself")

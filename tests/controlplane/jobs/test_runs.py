@@ -109,6 +109,19 @@ def test_a_worker_that_ends_puts_its_run_back_for_another(realm: Realm, door: Do
     assert (run.state, run.attempt) == ("done", 2)
 
 
+def test_one_that_was_cancelled_just_before_its_worker_ends_is_cancelled_and_waits_for_nobody(
+    realm: Realm, door: Door, attempts: Attempts
+) -> None:
+    run, ending = start(), threading.Event()
+    made = attempts(run.id, runner.Worker("first", ending), beat_s=PATIENCE_S)  # the heartbeat, which would tell it, comes later
+    assert door.entered.wait(PATIENCE_S)
+    service.cancel(run.id, actor=ROOT, reason="enough")
+    ending.set()
+    assert made.result(PATIENCE_S) == "cancelled"
+    run.refresh_from_db()
+    assert run.state == "cancelled" and run.ended_at is not None
+
+
 def test_one_that_must_not_be_begun_again_is_lost_with_its_worker(realm: Realm, door: Door, attempts: Attempts) -> None:
     run, ending = start("once"), threading.Event()
     made = attempts(run.id, runner.Worker("first", ending))
