@@ -126,7 +126,8 @@ class Hub:
         # By place where the id is known: what came from another store meanwhile may have a smaller one.
         place = next((place for place, event in enumerate(held) if event["id"] == after), None)
         found = held[place + 1 :] if place is not None else [event for event in held if event["id"] > after]
-        is_gap = place is None and (not held or held[0]["id"] > after)
+        # Newer than all that is known: of a store that began anew under a clock that was set back.
+        is_gap = place is None and (not held or held[0]["id"] > after or all(event["id"] < after for event in held))
         if len(found) > limit:  # the newest are wanted, and it is said that there were more
             return Replay(found[-limit:] if limit > 0 else [], True)
         return Replay(found, is_gap)
@@ -246,6 +247,9 @@ class Hub:
         after = self._places.get(name, "")
         found = store.events(after, BATCH) if after else store.events(limit=RING)
         late = store.events(_before(after), BATCH) if after and name == "rows" else []
+        if after and not found and not late and (newest := store.events(limit=1)) and newest[-1]["id"] < after:
+            # It lost its data and counts by another clock, or one that was set back: what comes would stay behind our place.
+            after, found = "", store.events(limit=RING)
         is_first, self._has_looked = not self._has_looked, True
         if not found and not late:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
@@ -291,3 +292,24 @@ def test_a_row_that_was_committed_late_is_told_all_the_same(hub: Hub, heard: Hea
     clock.advance(1.0)
     hub.turn()
     assert [e["name"] for one in heard.of(EVENTS) for e in one["events"]] == ["test.2", "test.1"]
+
+
+def test_a_store_that_lost_its_data_and_counts_from_earlier_is_followed_and_leaves_a_gap(
+    hub: Hub, heard: Heard, shared: Shared, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a Redis that comes back empty on a host whose clock is behind."""
+    [seen] = shared.store.append([event(1)])
+    hub.turn()
+    clock.advance(1.0)
+    empty, now = MemoryStore(clock), time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 3_600.0)
+    shared.store = empty
+    for number in (2, 3):
+        empty.append([event(number)])
+        hub.turn()
+        clock.advance(1.0)
+    assert [[one["name"] for one in told["events"]] for told in heard.of(EVENTS)] == [["test.1"], ["test.2"], ["test.3"]]
+    late = Hub(clock, shared)
+    late.turn()
+    assert late.replay(seen).is_gap
+    assert not late.replay(late.events()[-1]["id"]).is_gap
