@@ -38,7 +38,7 @@ RULES: Final = (
         300,
         "critical",
         "For five minutes each process has answered from its own memory: shared limits hold only approximately.",
-        "五分钟以来各进程只依靠自身内存应答：共享的限额只是近似有效。",
+        "五分钟以来各进程只依靠自身内存应答：共享的上限只是近似有效。",
     ),
     Shipped(
         "database_unreachable",
@@ -46,7 +46,7 @@ RULES: Final = (
         10,
         "critical",
         "The database cannot be reached. Checks are answered only as long as what is in memory is fresh enough.",
-        "无法连接数据库。只有内存中的数据足够新时才能继续应答判定。",
+        "无法连接数据库。只有内存中的数据足够新时才能继续应答检查。",
     ),
     Shipped(
         "breaker_open",
@@ -54,7 +54,7 @@ RULES: Final = (
         30,
         "warning",
         "A circuit breaker has been open for half a minute.",
-        "有熔断器已断开半分钟。",
+        "有熔断器处于打开状态已达半分钟。",
     ),
     Shipped(
         "forced_state",
@@ -70,7 +70,7 @@ RULES: Final = (
         60,
         "warning",
         "Fewer than 80 % of the checks are answered from a cache.",
-        "从缓存应答的判定不足 80%。",
+        "从缓存应答的检查不足 80%。",
     ),
     Shipped(
         "penetration",
@@ -94,7 +94,7 @@ RULES: Final = (
         60,
         "warning",
         "Twice as many checks are denied as in the last quarter of an hour: a change may have taken rights away.",
-        "被拒绝的判定比例是过去一刻钟的两倍：可能有变更取消了权限。",
+        "检查被拒绝的比例是过去一刻钟的两倍：可能有变更取消了权限。",
     ),
     Shipped(
         "condition_errors",
@@ -110,7 +110,7 @@ RULES: Final = (
         10,
         "critical",
         "A process does not know whether its data are the newest, for longer than twice the bound of 0.5 s.",
-        "有进程超过 0.5 秒界限的两倍时间无法确认数据是否最新。",
+        "有进程在超过 0.5 秒上限两倍的时间里无法确认数据是否最新。",
     ),
     Shipped(
         "config_behind",

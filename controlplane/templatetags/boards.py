@@ -8,7 +8,7 @@ from typing import Any, Final
 from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from controlplane.pages.ends import moment
@@ -91,14 +91,14 @@ def result_word(label: Any) -> Any:
 def spark(curve: Sequence[Sequence[float]]) -> SafeString | str:
     """`curve`: [seconds ago, calls, failures], oldest first. A line of failures, as high as the calls were."""
     if len(curve) < 2:
-        return format_html('<span class="ps-muted">{}</span>', _t("from the next look on"))
+        return format_html('<span class="ps-muted">{}</span>', gettext("from the next look on"))
     span_s = max(curve[0][0], 1.0)
     top = max([1.0, *(calls for _, calls, _ in curve)])
     points = " ".join(
         f"{WIDTH - ago / span_s * WIDTH:.1f},{HEIGHT - 1 - failures / top * (HEIGHT - 2):.1f}" for ago, _, failures in curve
     )
     most = max(failures for _, _, failures in curve)
-    told = _t("at most %(most)s in %(seconds)s s") % {"most": round(most), "seconds": round(span_s)}
+    told = gettext("at most %(most)s in %(seconds)s s") % {"most": round(most), "seconds": round(span_s)}
     return format_html(
         '<svg class="ps-spark" viewBox="0 0 60 16" preserveAspectRatio="none" aria-hidden="true"><polyline points="{}"/></svg>'
         ' <span class="ps-muted ps-nowrap">{}</span>',
