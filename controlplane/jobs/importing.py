@@ -12,7 +12,8 @@ from django.utils.translation import gettext_lazy as _
 from controlplane.jobs import kinds
 from controlplane.jobs.context import Context
 from controlplane.jobs.kinds import Kind
-from controlplane.services.rights import MAINTENANCE_PAGE, OPERATE, require
+from controlplane.services.realms import realm_named, require_in
+from controlplane.services.rights import MAINTENANCE_PAGE, OPERATE, VIEW, require
 from permissions.bundle.difference import render
 from permissions.bundle.reader import read
 from permissions.conditions import cel
@@ -36,9 +37,14 @@ def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"bundle": text, "realm": realm, "prune": kinds.flag(given, "prune"), "dry_run": kinds.flag(given, "dry_run")}
 
 
-def may(actor: Actor, _arguments: Mapping[str, Any]) -> None:
+def may(actor: Actor, given: Mapping[str, Any]) -> None:
     """Each line of it passes the guards of its own besides, as whoever asked for it."""
     require(actor, OPERATE, MAINTENANCE_PAGE)
+    if actor.administrator and actor.kind != "key":
+        return  # whose bundle makes the realm, too
+    # What is there already is no change, which a dry run tells: of another realm only to whoever may look there. And a key, an
+    # administrator's too, is one of its own realm.
+    require_in(actor, VIEW, realm_named(actor, str(given["realm"])).name, MAINTENANCE_PAGE)
 
 
 def shown(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,6 +96,7 @@ KIND: Final = Kind(
     work=work,
     arguments=arguments,
     may=may,
+    page=MAINTENANCE_PAGE,
     slot=lambda arguments: f"import:{arguments['realm']}",
     shown=shown,
 )

@@ -34,6 +34,7 @@ class Kind:
     shown: Callable[[Arguments], dict[str, Any]] = dict
     again: bool = True
     here: bool = False
+    page: str = ""
 
 
 _kinds: dict[str, Kind] = {}

@@ -44,6 +44,9 @@ def start(
     wanted = kinds.known(kind)
     if args is not None and not isinstance(args, Mapping):
         raise Invalid([Problem("arguments", f"must be an object, not {type(args).__name__}")])
+    if wanted.page:
+        # Reading a bundle takes seconds, and tells which realms there are: not for whoever may start nothing.
+        require(actor, OPERATE, wanted.page)
     arguments = wanted.arguments(args or {})
     _check_key(key)
     wanted.may(actor, arguments)

@@ -81,5 +81,6 @@ KIND: Final = Kind(
     work=work,
     arguments=arguments,
     may=may,
+    page=MAINTENANCE_PAGE,
     slot=lambda arguments: f"verify_audit:{arguments['realm'] or ''}",
 )

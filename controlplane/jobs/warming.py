@@ -90,6 +90,7 @@ KIND: Final = Kind(
     work=work,
     arguments=arguments,
     may=may,
+    page=CACHE_PAGE,
     # Of each process, so there is no slot: the warm-up itself refuses a second one beside it.
     here=True,
 )

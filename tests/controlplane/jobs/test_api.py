@@ -8,11 +8,13 @@ from uuid import uuid4
 import pytest
 from jsonschema import Draft202012Validator
 
+from controlplane.jobs import importing
 from controlplane.jobs.worker import Worker
 from controlplane.models import OperationRun
 from permissions.api import components
 from permissions.models import AuditEvent, Role
 from tests.permissions.api.world import Cast, refused
+from tests.worlds import apply
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 PATH = "system/jobs"
@@ -94,6 +96,25 @@ def test_who_may_not_write_such_a_line_cannot_have_a_job_write_it(cast: Cast) ->
     run = OperationRun.objects.get(id=job["id"])
     assert run.state == "failed" and "permsite.role:create" in run.error
     assert not Role.objects.filter(name="imported").exists()
+
+
+def test_a_dry_run_does_not_tell_what_another_realm_holds(cast: Cast) -> None:
+    # A line that is there already would be told as no change, one that is not as a refusal.
+    bundle = 'version: 1\nrealm: other\nsubjects: [{id: "user:hidden"}]\n'
+    apply(bundle)
+    sent = {"kind": "import", "arguments": {"bundle": bundle, "dry_run": True}}
+    for asking in (cast.bob, cast.bobs_key, cast.admin_key):
+        refused(asking.post(PATH, sent), 403, "forbidden")
+    assert not OperationRun.objects.exists()
+    assert cast.root.post(PATH, sent).status == 202
+
+
+def test_no_argument_is_read_for_who_may_start_nothing(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Reading a large bundle takes seconds, in which the process answers nobody.
+    monkeypatch.setattr(importing, "read", lambda *args, **options: pytest.fail("the bundle was read"))
+    refused(cast.charlie.post(PATH, {"kind": "import", "arguments": {"bundle": BUNDLE}}), 403, "forbidden")
+    for kind in ("verify_audit", "warm_cache"):
+        refused(cast.charlie.post(PATH, {"kind": kind, "arguments": {"realm": "nowhere"}}), 403, "forbidden")
 
 
 @pytest.mark.parametrize(
