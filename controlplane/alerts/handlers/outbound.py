@@ -24,7 +24,10 @@ from django.conf import settings
 MAX_URL: Final = 1_000
 # Bytes of an answer's body that are read at all; nothing in it matters.
 MAX_ANSWER: Final = 4_096
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+# IPv6 whose last 32 bits are the IPv4 address it leads to: NAT64, and the oldest way of writing one.
+_CARRIERS: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+# Private, though `ipaddress` calls them global: NAT64 of a network's own (before Python 3.11.10 and 3.12.4), site-local.
+_PRIVATE: Final = (ipaddress.IPv6Network("64:ff9b:1::/48"), ipaddress.IPv6Network("fec0::/10"))
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -165,7 +168,7 @@ def _judge(host: str, addresses: Sequence[Address], may: Allowed) -> None:
         inner = _inner(address)
         if may.address(address) or may.address(inner):
             continue
-        if not inner.is_global or inner.is_multicast or not address.is_global:
+        if not inner.is_global or inner.is_multicast or not address.is_global or any(address in network for network in _PRIVATE):
             raise NotAllowed(f"{host} is {address}, no public address; list it in ALERT_WEBHOOK_ALLOW if it is meant")
 
 
@@ -174,6 +177,6 @@ def _inner(address: Address) -> Address:
     if isinstance(address, ipaddress.IPv4Address):
         return address
     teredo = address.teredo
-    if address in _NAT64:
+    if any(address in network for network in _CARRIERS):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else address)
