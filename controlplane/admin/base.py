@@ -32,6 +32,7 @@ TITLES: Final[dict[str, Any]] = {
     "decision_log": gettext_lazy("Decision log"),
     "forces": gettext_lazy("Forces"),
     "history": gettext_lazy("History of rows"),
+    "maintenance": gettext_lazy("Maintenance"),
 }
 
 
