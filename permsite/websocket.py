@@ -10,6 +10,7 @@ import socket
 from asyncio import BaseTransport, Transport
 from typing import Any, Final, cast
 
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 # An application may leave `scope["extensions"][FAREWELL]["text"]`: a last message, sent when the server ends.
@@ -26,6 +27,8 @@ RESTART: Final = 1012  # RFC 6455 registry: service restart
 
 class WebSocket(WebSocketsSansIOProtocol):
     """One connection after its handshake began."""
+
+    _is_ended = False
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
@@ -45,7 +48,13 @@ class WebSocket(WebSocketsSansIOProtocol):
         if is_close:
             # Behind what a reader that stopped has not taken, a close would never be sent.
             self.writable.set()
-        await super().send(message)
+        try:
+            await super().send(message)
+        except RuntimeError:
+            # It was about to write when the server ended: to the application a client who has gone, and no mistake of its own.
+            if not self._is_ended:
+                raise
+            raise ClientDisconnected from None
         if is_close:
             self._let_go()
 
@@ -54,6 +63,7 @@ class WebSocket(WebSocketsSansIOProtocol):
         self.transport.abort()
 
     def shutdown(self) -> None:
+        self._is_ended = True
         self.stop_keepalive()
         if self.close_sent or not self.handshake_complete:
             super().shutdown()

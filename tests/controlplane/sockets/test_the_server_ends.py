@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import subprocess
@@ -10,9 +11,11 @@ import time
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from uvicorn.protocols.utils import ClientDisconnected
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
@@ -39,6 +42,20 @@ def test_a_stop_says_when_to_come_back_and_closes_with_1012(site):
         bye = page.heard[-1]
         assert bye["type"] == "bye" and 0.5 <= bye["retry_after"] <= 5.0
     assert soon(lambda: ROOM.count() == 0)
+
+
+def test_what_was_about_to_be_written_as_the_server_ended_is_no_mistake_of_the_application(site):
+    page = site.watching("alice")
+    peer: Any = next(iter(ROOM._peers.values()))[0]
+    wire = peer.base_send.__self__
+
+    async def end_and_write() -> None:
+        wire.shutdown()
+        await wire.send({"type": "websocket.send", "text": "{}"})
+
+    with pytest.raises(ClientDisconnected):
+        asyncio.run_coroutine_threadsafe(end_and_write(), peer.loop).result(10)
+    assert page.closed()[0] == 1012
 
 
 def answer_of(url: str, request: str) -> bytes:
