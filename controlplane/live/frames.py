@@ -16,6 +16,8 @@ Beat = Mapping[str, Any]
 
 # Of beats, without one of which a process gives no rate any more: the third is missing.
 LATE_BEATS: Final = 2.5
+# Seconds that a process is still counted on its last beat though the store names it no more; two beats and a half of Redis'.
+GONE_S: Final = 2.5
 # Percentiles over so many seconds: one second has too few requests to tell a 99th from.
 PERCENTILE_S: Final = 10.0
 
@@ -64,7 +66,9 @@ class Nodes:
             if other is None or other["seq"] < beat["seq"]:
                 alive[beat["node"]] = beat
         for node in self._seen.keys() - alive.keys():
-            del self._seen[node]
+            # A store that lost its data names nobody until the next beats: that is no second without checks.
+            if now - self._seen[node].came_at > GONE_S:
+                del self._seen[node]
         for node, beat in alive.items():
             seen = self._seen.get(node)
             if seen is None:

@@ -77,6 +77,18 @@ def test_a_killed_process_leaves_the_rates_without_a_negative_one(nodes: Nodes, 
     assert seen[2:] == [pytest.approx(100)] * len(seen[2:])
 
 
+def test_a_store_that_forgets_who_there_is_makes_no_second_without_checks(nodes: Nodes, clock: FakeClock) -> None:
+    seen = []
+    for second in range(1, 8):
+        beats = [beat("a", second, second, (100 * second, 0)), beat("b", second, second, (1000 * second, 0))]
+        # Between two beats everything in Redis was dropped, and one has told itself again already.
+        nodes.take([] if second == 4 else beats[1:] if second == 5 else beats)
+        seen.append(figures_of(nodes))
+        clock.advance(1.0)
+    assert [one["checks_per_s"] for one in seen[1:]] == [pytest.approx(1100)] * 6
+    assert [one["nodes"] for one in seen] == [2] * 7
+
+
 def test_its_successor_begins_without_a_jump(nodes: Nodes, clock: FakeClock) -> None:
     nodes.take([beat("a", 1, 1, (100, 0))])
     clock.advance(1.0)
