@@ -22,6 +22,9 @@ EVERY_S: Final = 1.0
 # Without a good answer: longer than a slow statement, shorter than people take to notice.
 BOUND_S: Final = 3.0
 REDIS_TIMEOUT_S: Final = 0.25
+# Beside the keys of the live page.
+REDIS_KEY: Final = "ps:{control}:probe"
+REDIS_KEPT_MS: Final = 5_000
 
 
 @dataclass(slots=True)
@@ -103,4 +106,9 @@ def redis(clock: Clock = SYSTEM) -> Probe | None:
     if not settings.REDIS_URL:
         return None
     client: Any = redis_client(settings.REDIS_URL, timeout_s=REDIS_TIMEOUT_S)
-    return Probe("redis", client.ping, (RedisError, RedisClusterException, OSError), clock)
+
+    def ask() -> None:
+        # Written: one that is full, or a replica, answers a PING, and takes nothing of what it is there for.
+        client.set(REDIS_KEY, b"", px=REDIS_KEPT_MS)
+
+    return Probe("redis", ask, (RedisError, RedisClusterException, OSError), clock)

@@ -16,7 +16,9 @@ from controlplane.loop.lease import LostLease, Term
 from controlplane.loop.probing import Probe
 from controlplane.loop.sampling import Lead, Sampler
 from controlplane.models import FrameMean
+from permsite.launcher import Launcher
 from resilience.clock import FakeClock
+from resilience.redis_client import redis_client
 from tests.controlplane.live.test_frames import beat
 
 
@@ -232,3 +234,21 @@ def test_roll_ups_are_written_under_the_fence_alone(monkeypatch: pytest.MonkeyPa
     sampler._roll_up(Lead(term))
     assert FrameMean.objects.filter(step_s=60).count() == 2
     RECENT.end()
+
+
+def test_a_redis_that_takes_nothing_is_as_good_as_away(settings: Any) -> None:
+    with Launcher() as launcher:
+        settings.REDIS_URL = launcher.redis().url
+        probe = probing.redis()
+        assert probe is not None
+        probe.turn()
+        seen = [probe.up]
+        with redis_client(settings.REDIS_URL, timeout_s=5.0) as server:
+            for name, full, free in (("maxmemory", "1", "0"), ("min-replicas-to-write", "1", "0")):
+                server.config_set(name, full)
+                probe.turn()
+                seen.append(probe.up)
+                server.config_set(name, free)
+                probe.turn()
+                seen.append(probe.up)
+        assert seen == [1, 0, 1, 0, 1]
