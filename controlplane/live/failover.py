@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any, Final, TypeVar
+
+from django.db import connection
 
 from controlplane.live.port import Event, Heard, LiveError, LiveStore
 from resilience.clock import SYSTEM, Clock
@@ -21,6 +25,60 @@ CUT_OFF_S: Final = 5.0
 
 # Seconds after the first store's return in which others may still find it away.
 AFTER_S: Final = 10.0
+# Seconds that a look into the second store may take beside a first that answers.
+BESIDE_S: Final = 0.25
+
+
+class _Beside:
+    """Questions to the second store while the first answers.
+
+    A database that is frozen never answers a statement, and no limit of its own ends it. So a thread of their own asks, one
+    question of a kind at a time, and nobody waits longer than BESIDE_S.
+    """
+
+    def __init__(self, store: LiveStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._running: dict[str, Future[Any]] = {}
+
+    @property
+    def name(self) -> str:
+        return self._store.name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def events(self, after: str = "", limit: int = 200) -> list[Event]:
+        return self._asked("events", lambda: self._store.events(after, limit))
+
+    def nodes(self) -> dict[str, bytes]:
+        return self._asked("nodes", self._store.nodes)
+
+    def _asked(self, kind: str, call: Callable[[], T]) -> T:
+        """Raises LiveError."""
+        asked: Future[T] = Future()
+        with self._lock:
+            before = self._running.get(kind)
+            if before is not None and not before.done():
+                raise LiveError(f"{kind}: {self.name} has not answered the question before")
+            self._running[kind] = asked
+        # A daemon: a question that hangs must not keep the process from ending.
+        threading.Thread(target=_answer, args=(asked, call), name="live-beside", daemon=True).start()
+        try:
+            return asked.result(BESIDE_S)
+        except FutureTimeoutError:
+            raise LiveError(f"{kind}: {self.name} did not answer in time") from None
+
+
+def _answer(asked: Future[T], call: Callable[[], T]) -> None:
+    try:
+        found = call()
+    except BaseException as error:  # noqa: BLE001 - whoever asked is told
+        asked.set_exception(error)
+    else:
+        asked.set_result(found)
+    finally:
+        connection.close()
 
 
 class FailoverStore:
@@ -28,6 +86,7 @@ class FailoverStore:
 
     def __init__(self, first: LiveStore, second: LiveStore, clock: Clock = SYSTEM) -> None:
         self.first, self.second = first, second
+        self._beside = _Beside(second)
         self._clock = clock
         self._lock = threading.Lock()
         self._retry_at: float | None = None
@@ -57,7 +116,7 @@ class FailoverStore:
             return [self.second]
         if now < self._read_second_until or now >= self._read_at + CUT_OFF_S:
             self._read_at = now
-            return [self.first, self.second]
+            return [self.first, self._beside]
         return [self.first]
 
     def _either(self, call: Callable[[LiveStore], T]) -> T:
@@ -106,7 +165,8 @@ class FailoverStore:
         if self.is_down or self._has_cut_off or now >= self._looked_at + CUT_OFF_S:
             self._looked_at = now
             try:
-                others = {node: body for node, body in self.second.nodes().items() if node not in found}
+                second = self.second if self.is_down else self._beside
+                others = {node: body for node, body in second.nodes().items() if node not in found}
             except LiveError:
                 if self.is_down:
                     raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import msgspec
@@ -10,7 +12,7 @@ import pytest
 from controlplane.live.failover import CUT_OFF_S, RETRY_S, FailoverStore
 from controlplane.live.hub import Hub
 from controlplane.live.memory import MemoryStore
-from controlplane.live.port import FRAME, NOTICE, LiveError
+from controlplane.live.port import EVENTS, FRAME, NOTICE, LiveError
 from resilience.clock import FakeClock
 
 
@@ -146,3 +148,29 @@ def test_what_was_told_while_the_first_was_away_is_read_after_it_came_back(both:
     second("three")
     second("four")
     assert sorted(heard) == ["four", "one", "three", "two"]
+
+
+def test_a_second_store_that_hangs_holds_up_nobody_while_the_first_answers(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a database whose machine stands still: it neither answers nor fails."""
+    thawed = threading.Event()
+    hub, heard = Hub(both.clock, lambda: both.store), []
+    hub.listen(lambda kind, body: heard.append(kind))
+    hub.turn()
+
+    def hangs(*_given: object) -> Any:
+        thawed.wait(30)
+        return []
+
+    monkeypatch.setattr(both.rows, "events", hangs)
+    monkeypatch.setattr(both.rows, "nodes", hangs)
+    both.redis.beat("a", b"1")
+    began, seen = time.monotonic(), []
+    for _ in range(3):
+        both.clock.advance(CUT_OFF_S)
+        both.redis.beat("a", b"1")
+        both.redis.append([{"name": "x", "at": 9e9}])
+        hub.turn()
+        seen.append(set(both.store.nodes()))
+    assert time.monotonic() - began < 10 and not thawed.is_set()
+    assert seen == [{"a"}] * 3 and heard == [EVENTS] * 3
+    thawed.set()
