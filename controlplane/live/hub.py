@@ -49,6 +49,10 @@ LOOK_S: Final = 1.0
 # Events read at once, and at most so many times a second.
 BATCH: Final = 500
 EVENTS_EVERY_S: Final = 0.2
+# Milliseconds behind the newest at which a hub gives up reading one after the other: half of what a stream holds of a flood.
+BEHIND_MS: Final = 2_000
+# Told to sockets: some events were lost on the way here.
+GAP: Final = "gap"
 # Milliseconds: longer than a statement may take to commit.
 LATE_MS: Final = 2_000
 # Messages that wait for the hub's thread; a store that floods it costs this much memory.
@@ -135,7 +139,7 @@ class Hub:
     def listen(self, callback: Callback) -> Callable[[], None]:
         """Calls `callback(kind, payload)` in the hub's thread; it must be quick, and hand over. Returns a way out.
 
-        Kinds `frame`, `events`, `nodes`, `notice` with a message for a socket, and `rights`, which is for no socket.
+        Kinds `frame`, `events`, `gap`, `nodes`, `notice` with a message for a socket, and `rights`, which is for no socket.
         """
 
         def once(kind: str, payload: bytes) -> None:
@@ -250,6 +254,13 @@ class Hub:
         if after and not found and not late and (newest := store.events(limit=1)) and newest[-1]["id"] < after:
             # It lost its data and counts by another clock, or one that was set back: what comes would stay behind our place.
             after, found = "", store.events(limit=RING)
+        is_behind = bool(after) and len(found) == BATCH and self._is_far_behind(store, found[-1]["id"])
+        lost = ""
+        if is_behind:
+            # In its turn, what a flood left in the store would be dropped there before it is read, and nobody would be told.
+            first, newest = found[0]["id"], store.events(limit=RING)
+            found = [event for event in newest if event["id"] > after]
+            lost = after if newest[0]["id"] > first else ""
         is_first, self._has_looked = not self._has_looked, True
         if not found and not late:
             return
@@ -258,10 +269,18 @@ class Hub:
         if not after and not is_first:
             since = time.time() - NEWS_S
             found = [event for event in found if event.get("at", 0) >= since]
+        if lost:
+            with self._lock:  # who asks for what is behind an older id must hear of the hole too
+                self._ring.clear()
+            self._say(GAP, _ENCODE({"type": GAP, "dropped": None, "last": lost}))
         new = self._keep(name, [*late, *found])
         self._are_events_due = self._are_events_due or (bool(after) and len(found) == BATCH)
         if new and not is_first:
             self._say(EVENTS, _ENCODE({"type": EVENTS, "events": new, "last": new[-1]["id"]}))
+
+    def _is_far_behind(self, store: LiveStore, last: str) -> bool:
+        newest = store.events(limit=1)
+        return bool(newest) and split_id(newest[-1]["id"])[0] - split_id(last)[0] > BEHIND_MS
 
     def _keep(self, store: str, found: Sequence[Event]) -> list[Event]:
         new = []

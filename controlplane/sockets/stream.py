@@ -58,7 +58,7 @@ class Stream:
         self._realms.clear()
 
     def hear(self, message: Message) -> None:
-        if message.kind in ("notice", "own") or message.kind in self._topics:
+        if message.kind in ("notice", "own") or ("events" if message.kind == "gap" else message.kind) in self._topics:
             self.outbox.put(message)
 
     async def texts(self) -> AsyncIterator[str]:

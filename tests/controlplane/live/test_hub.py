@@ -313,3 +313,35 @@ def test_a_store_that_lost_its_data_and_counts_from_earlier_is_followed_and_leav
     late.turn()
     assert late.replay(seen).is_gap
     assert not late.replay(late.events()[-1]["id"]).is_gap
+
+
+def test_a_hub_that_a_flood_leaves_behind_goes_on_with_the_newest_and_tells_the_hole(
+    hub: Hub, heard: Heard, shared: Shared, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [seen] = shared.store.append([event(0)])
+    hub.turn()
+    clock.advance(1.0)
+    now = time.time()
+    for second in range(5):
+        monkeypatch.setattr(time, "time", lambda second=second: now + 1.0 + second)
+        shared.store.append([event(second) for _ in range(1_500)])
+    hub.turn()
+    assert [told["dropped"] for told in heard.of("gap")] == [None] and heard.of("gap")[0]["last"] == seen
+    assert len(heard.of(EVENTS)[-1]["events"]) == RING
+    assert heard.of(EVENTS)[-1]["last"] == shared.store.events(limit=1)[0]["id"]
+    assert hub.replay(seen).is_gap
+
+
+def test_a_hub_that_was_paused_and_finds_all_of_it_leaves_no_hole(
+    hub: Hub, heard: Heard, shared: Shared, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [seen] = shared.store.append([event(0)])
+    hub.turn()
+    clock.advance(1.0)
+    now = time.time()
+    for second in range(3):
+        monkeypatch.setattr(time, "time", lambda second=second: now + 1.0 + 10 * second)
+        shared.store.append([event(second) for _ in range(500)])
+    hub.turn()
+    assert not heard.of("gap") and not hub.replay(seen).is_gap
+    assert len(heard.of(EVENTS)[-1]["events"]) == 1_500
