@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -121,7 +122,9 @@ class Overview(Page):
     scripts = ("controlplane/overview.js",)
 
     def snapshot(self, look: Look) -> dict[str, Any]:
-        events = HUB.events(limit=LATEST)
+        from controlplane.pages.events import LOOKED, seen  # noqa: PLC0415 - it names this page's addresses
+
+        events = seen(look, HUB.events(limit=LOOKED))[-LATEST:]
         return {
             **pulse(),
             "window": window_of(look),
@@ -251,5 +254,6 @@ def curl(request: HttpRequest) -> str:
     return (
         f"curl -s {request.scheme}://{request.get_host()}/access/v1/evaluation "
         f'-H "Authorization: Bearer {f"$(cat {key})" if key.is_file() else "<API key>"}" '
-        f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+        # An id may hold quotes, and the line is meant to be pasted into a shell.
+        f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
     )

@@ -15,6 +15,7 @@ from controlplane.pages.realm_choice import here, offered, realm_of, request_id_
 from controlplane.services import assertions, simulator
 from controlplane.services.audit import instant
 from controlplane.services.realms import ASK, POLICY_VIEW, may_in, realm_named
+from controlplane.services.rights import VIEW, on_page
 from permissions import pdp
 from permissions.admin.check_box import SUGGESTED, told_in_words
 from permissions.admin.reasons import REASONS
@@ -272,8 +273,9 @@ class Simulator(Page):
             found["examples"] = [
                 {**one, "reason_text": REASONS.get(one["reason"], one["reason"])} for one in simulator.examples(look.actor, realm)
             ]
-        codes = Permission.objects.filter(realm=realm).exclude(code__startswith=platform.PREFIX).order_by("code")
-        found["codes"] = list(codes.values_list("code", flat=True)[:SUGGESTED])
+        if may_in(look.actor, VIEW, realm.name, on_page(self.name)):
+            codes = Permission.objects.filter(realm=realm).exclude(code__startswith=platform.PREFIX).order_by("code")
+            found["codes"] = list(codes.values_list("code", flat=True)[:SUGGESTED])
         if may_in(look.actor, "permsite.resource:view", realm.name):
             found["resources"] = list(
                 Resource.objects.filter(realm=realm).order_by("ref").values_list("ref", flat=True)[:SUGGESTED]

@@ -80,6 +80,9 @@ def test_the_right_is_that_of_the_realm_asked_about(desks: dict[str, Client], ca
     apply('version: 1\nrealm: other\npermissions: [{code: "a:b"}]\nsubjects: [{id: "user:alice"}]\n')
     page = ask(desks["alice"], realm="other", subject="user:zed", permission="a:b")
     assert "asking about others needs permsite.decision:ask" in page
+    # Nor are its permissions offered to be asked about.
+    assert 'value="a:b"' not in text_of(desks["alice"].get(f"{CONTROL}simulator/?realm=other"))
+    assert 'value="a:b"' in text_of(desks["root"].get(f"{CONTROL}simulator/?realm=other"))
     assert "No such permission" in ask(desks["root"], realm="other", subject="user:alice", permission="no:such")
     assert "there is no realm" in ask(desks["root"], realm="nowhere")
     assert "belongs to the realm" in str(snapshot(cast.admin_key, realm="other")["problems"])

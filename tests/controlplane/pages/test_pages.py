@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+import shlex
 
+import pytest
+from django.test import RequestFactory
+
+from controlplane.live.hub import HUB
 from controlplane.pages import every
+from controlplane.pages.overview import curl
+from permissions.models import Permission, Realm, Role, RoleBinding, Subject
 from tests.permissions.admin.world import build, desk
 
 pytestmark = pytest.mark.django_db
@@ -36,6 +43,28 @@ def test_the_snapshot_answers_what_the_page_shows_to_whoever_may_see_it() -> Non
         status = 200 if page.name == "sessions" else 403
         assert desk("charlie").client.get(f"/api/v1/system/snapshot/{page.name}").status_code == status, page.name
         assert desk("charlie").client.get(address(page.name)).status_code == status, page.name
+
+
+def test_the_overview_shows_no_event_of_a_realm_one_may_not_look_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    Realm.objects.get_or_create(name="abroad")
+    kept = [
+        {"id": f"000000000000{n}-000000", "at": 1.0, "name": "decision.deny", "realm": realm, "subject": subject}
+        for n, (realm, subject) in enumerate((("default", "user:here"), ("abroad", "user:hidden")))
+    ]
+    monkeypatch.setattr(HUB, "events", lambda after="", limit=0: kept)
+    for path in (address("overview"), "/api/v1/system/snapshot/overview"):
+        text = desk("vera").client.get(path).content.decode()
+        assert "user:here" in text and "user:hidden" not in text, path
+
+
+def test_the_line_to_be_pasted_is_one_word_of_a_shell_whatever_an_id_holds() -> None:
+    realm = Realm.objects.get(name="default")
+    RoleBinding.objects.filter(realm=realm).delete()
+    Permission.objects.filter(realm=realm).delete()
+    subject = Subject.objects.create(realm=realm, ref="user:o'hara;true")
+    RoleBinding.objects.create(realm=realm, subject=subject, role=Role.objects.filter(realm=realm)[0])
+    words = shlex.split(curl(RequestFactory().get("/")))
+    assert json.loads(words[-1])["subject"]["id"] == "o'hara;true"
 
 
 def test_a_page_that_is_none_is_not_found() -> None:
