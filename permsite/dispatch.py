@@ -19,7 +19,7 @@ from controlplane.live.heartbeat import HEARTBEAT
 from controlplane.live.hub import HUB
 from controlplane.middleware import MaintenanceGate
 from controlplane.routing import application as sockets
-from controlplane.services.following import make_follower
+from controlplane.services.following import Share
 from controlplane.sockets.room import ROOM
 from permissions.cache import serving
 from permissions.identity import uses
@@ -171,7 +171,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             _end_with_the_parent()
             workers.when_leaving(monitor.drain)
             await monitor.start()
-            await sync_to_async(lambda: registry.start(make_follower()), thread_sensitive=False)()
+            await sync_to_async(lambda: registry.start(Share()), thread_sensitive=False)()
             await sync_to_async(serving.start, thread_sensitive=False)()
             await sync_to_async(uses.start, thread_sensitive=False)()
             await sync_to_async(_start_live, thread_sensitive=False)()

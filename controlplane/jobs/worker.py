@@ -17,6 +17,7 @@ from django_tasks_db.utils import exclusive_transaction
 from controlplane.jobs import runner
 from controlplane.jobs.queue import QUEUE
 from controlplane.live.heartbeat import HEARTBEAT
+from controlplane.services.following import Share
 
 log = logging.getLogger("controlplane.jobs")
 
@@ -92,9 +93,12 @@ def serve_until_told() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, told)
+    configuration = Share()
+    configuration.start()
     # What its jobs tell reaches the open pages of all the others.
     HEARTBEAT.start("loop")
     try:
         worker.run()
     finally:
         HEARTBEAT.stop()
+        configuration.stop()

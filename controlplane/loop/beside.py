@@ -1,4 +1,5 @@
-"""What runs beside a leader: the sampler with its alerts, and this process's own heartbeat and hub."""
+"""What runs beside a leader: the sampler with its alerts, this process's own heartbeat and hub, and the live configuration, whose
+maintenance every frame tells."""
 
 from __future__ import annotations
 
@@ -10,15 +11,17 @@ from controlplane.alerts.evaluator import Evaluator
 from controlplane.live.heartbeat import HEARTBEAT
 from controlplane.live.hub import HUB
 from controlplane.loop.sampling import Leads, Sampler
+from controlplane.services.following import Share
 
 
 @contextmanager
 def live(leader: Leads) -> Iterator[Sampler]:
-    evaluator = Evaluator()
+    evaluator, configuration = Evaluator(), Share()
     sampler = Sampler(leader, evaluator, counts=lambda: dict(counting.counts()))
     HEARTBEAT.start("loop")
     HUB.start()
     sampler.start()
+    configuration.start()
     try:
         yield sampler
     finally:
@@ -26,3 +29,4 @@ def live(leader: Leads) -> Iterator[Sampler]:
         evaluator.close()
         HUB.stop()
         HEARTBEAT.stop()
+        configuration.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import threading
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +42,43 @@ def rows() -> tuple[int, int, dict[str, Any]] | None:
 def make_follower(**options: Any) -> Follower:
     """Not started yet: `resilience.registry.start` does, once a process, when it begins to serve."""
     return config_sources.follower(default_store(), keys(), rows=rows, file=Path(settings.VAR) / FILE, **options)
+
+
+class Share:
+    """A part of a process that wants the configuration followed: server, loop, worker of jobs; the demo is all three.
+
+    All parts have one follower. It runs from the first `start` to the last `stop`.
+    """
+
+    def __init__(self) -> None:
+        self._has_begun = False
+
+    def start(self) -> None:
+        global _follower, _shares  # noqa: PLW0603 - one a process
+        with _lock:
+            if self._has_begun:
+                return
+            self._has_begun = True
+            _shares += 1
+            if _follower is None:
+                _follower = make_follower()
+                _follower.start()
+
+    def stop(self) -> None:
+        global _follower, _shares  # noqa: PLW0603 - as above
+        with _lock:
+            if not self._has_begun:
+                return
+            self._has_begun = False
+            _shares -= 1
+            if _shares == 0 and _follower is not None:
+                _follower.stop()
+                _follower = None
+
+
+_lock: Final = threading.Lock()
+_follower: Follower | None = None
+_shares = 0
 
 
 def announce(snapshot: Snapshot) -> bool:

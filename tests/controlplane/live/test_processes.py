@@ -58,6 +58,12 @@ class Watched:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
+    def change(self, path: str, body: Any) -> None:
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.address}/api/v1/{path}", json.dumps(body).encode(), headers, method="PUT")
+        with urllib.request.urlopen(request, timeout=30):
+            pass
+
     def status(self) -> dict[str, Any]:
         try:
             found: dict[str, Any] = self.read("system/status")
@@ -110,6 +116,11 @@ def test_every_worker_is_seen_and_its_checks_are_counted(site: tuple[Path, str],
         assert {node["kind"] for node in site_.nodes().values()} == {"server", "loop"}
         found = site_.read("system/events?kind=event&type=loop.")
         assert [event["name"] for event in found["events"]][:1] == ["loop.led"]
+        # The loop's process too lives by the configuration: else it told of no maintenance, and counted as behind for ever.
+        site_.change("maintenance", {"mode": "read_only", "reason": f"while {store} is tried"})
+        site_.until(lambda found: found.get("maintenance") == "read_only" and found.get("config_behind") == 0, "maintenance")
+        site_.change("maintenance", {"mode": "off", "reason": "done"})
+        site_.until(lambda found: found.get("maintenance") == "off" and found["status"] == "ok", "its end")
         serve.end(signal.SIGTERM)
         assert not any("Traceback" in line for line in serve.printed), serve.printed
 
