@@ -29,6 +29,7 @@ _SECRETS: Final = (
 # What Django finds suspicious in a request, such as a Host that is not ours: to it an error with a whole trace, by which any
 # scanner would fill the log.
 _OF_CLIENTS: Final = "django.security."
+_REFUSED: Final = "django.request"
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
@@ -58,6 +59,9 @@ class SecretsFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name.startswith(_OF_CLIENTS) and record.levelno > logging.WARNING:
             record.levelno, record.levelname = logging.WARNING, "WARNING"
+            record.exc_info = record.exc_text = None
+        elif record.name == _REFUSED and record.levelno <= logging.WARNING:
+            # Of a page that somebody may not open, or that is none: the line says which; a trace says nothing more.
             record.exc_info = record.exc_text = None
         record.msg = without_secrets(record.getMessage())
         record.args = None

@@ -125,3 +125,14 @@ def test_what_a_client_got_wrong_is_one_line_of_warning_without_a_trace():
     line = json.loads(ours.JSONFormatter().format(record))
     assert line["level"] == "warning"
     assert "exception" not in line
+
+
+def test_a_page_that_is_refused_is_a_line_and_a_fault_keeps_its_trace() -> None:
+    try:
+        raise PermissionError("no")
+    except PermissionError:
+        fault = sys.exc_info()
+    for level, has_trace in ((logging.WARNING, False), (logging.ERROR, True)):
+        record = logging.LogRecord("django.request", level, "", 0, "Forbidden: /admin/control/", (), fault)
+        assert ours.SecretsFilter().filter(record)
+        assert ("exception" in json.loads(ours.JSONFormatter().format(record))) is has_trace
