@@ -37,6 +37,8 @@ Means = Callable[[float], Mapping[str, Any]]
 PRUNE_S: Final = 600.0
 # Incidents kept for a database that is away; beyond it the oldest are lost. A flapping rule makes one in 10 s at most.
 MAX_JOURNAL: Final = 5_000
+# A round takes some ten milliseconds; by then the sampler's probe calls the database down, too.
+ROWS_S: Final = 4.0
 # Two samples of one second may come a little early.
 EARLY_S: Final = 0.5
 # A round that fails this way means that the database is away; others are faults of ours.
@@ -72,6 +74,18 @@ class _Judged:
     results: dict[str, Any]
 
 
+@dataclass(slots=True)
+class _Written:
+    """What the thread that writes was given of the journal, and how far it came."""
+
+    journal: dict[str, Incident]
+    dropped: set[str]
+    loaded: Loaded | None = None
+    round_: _Judged | None = None
+    error: Exception | None = None
+    is_given_up: bool = False
+
+
 class Evaluator:
     """One a process, kept over its times of leading: memory must outlive the database's absence."""
 
@@ -85,6 +99,7 @@ class Evaluator:
         self._dropped: set[str] = set()
         self._ticked_at = self._pruned_at = float("-inf")
         self._is_away = False
+        self._hung: threading.Thread | None = None
 
     def tick(self, frame: Mapping[str, Any], lead: Lead) -> None:
         """One round. Raises LostLease, and whatever else keeps a round from being written: nothing of it was, then."""
@@ -108,36 +123,74 @@ class Evaluator:
     # One round
 
     def _in_rows(self, data: Data, lead: Lead, settings: Mapping[str, Any]) -> None:
-        """Raises LostLease. A database that went on the way leaves the round in memory, as it was judged."""
-        loaded: Loaded | None = None
-        round_: _Judged | None = None
-        try:
-            if self._journal or self._dropped:
-                self._store_journal()
-            with lead.acting():
-                loaded = ledger.load()
-                round_ = self._judge(loaded, data, loaded.now, settings)
-                ledger.save(round_.done, round_.deliveries, at=loaded.now, leader=str(lead.fence), results=round_.results)
-                self._prune(loaded.now, settings)
-        except _AWAY as error:
-            self._away(error)
+        """Raises LostLease. A database that went, or stands still, on the way leaves the round in memory, as it was judged."""
+        if self._hung is not None and self._hung.is_alive():
+            self._in_memory(data, settings)
+            return
+        written = _Written(dict(self._journal), set(self._dropped))
+        self._hung = self._bounded(lambda: self._write(written, data, lead, settings))
+        if self._hung is not None:
+            written.is_given_up = True
+            self._away(TimeoutError())
+        elif isinstance(written.error, _AWAY):
+            self._away(written.error)
+        elif written.error is not None:
+            telemetry.count("permsite_alert_rounds_total", "failed")
+            raise written.error
+        loaded, round_ = written.loaded, written.round_  # as far as it came: where a round is, it is what may yet be saved
+        if self._is_hung_or(written.error):
             if loaded is None or round_ is None:
                 self._in_memory(data, settings)
             else:
                 # Perhaps its commit came through and only the answer was lost: under the same keys nothing is told twice.
                 self._remember(loaded, round_, settings)
             return
-        except Exception:
-            telemetry.count("permsite_alert_rounds_total", "failed")
-            raise
-        finally:
-            if not connection.in_atomic_block:
-                connection.close_if_unusable_or_obsolete()
+        assert loaded is not None and round_ is not None  # noqa: S101 - there was no error
+        for key, incident in written.journal.items():
+            if self._journal.get(key) is incident:
+                del self._journal[key]
+        self._dropped -= written.dropped
         telemetry.count("permsite_alert_rounds_total", "ok")
         self._answers()
         self._loaded = replace(loaded, incidents=tuple(round_.done.open.values()), results=round_.results)
         self._counted(round_.done, loaded.now)
         self.courier.wake(loaded.targets, settings["timeout_s"], rows=True)
+
+    def _is_hung_or(self, error: Exception | None) -> bool:
+        return self._hung is not None or error is not None
+
+    def _bounded(self, work: Callable[[], None]) -> threading.Thread | None:
+        """The thread, where it did not end in time; it may yet write this round, under keys that tell nothing twice.
+
+        A server that is frozen refuses nothing, it never answers: what waits for it must not be who judges.
+        """
+        if connection.in_atomic_block:  # a test's transaction, which no other thread sees
+            work()
+            return None
+        thread = threading.Thread(target=work, name="alert-rows", daemon=True)
+        thread.start()
+        thread.join(ROWS_S)
+        return thread if thread.is_alive() else None
+
+    def _write(self, written: _Written, data: Data, lead: Lead, settings: Mapping[str, Any]) -> None:
+        """Touches neither journal nor what was loaded: when it comes late, the rounds have gone on."""
+        try:
+            if written.journal or written.dropped:
+                with transaction.atomic():
+                    ledger.merge(written.journal.values(), written.dropped, ledger.now())
+            with lead.acting():
+                loaded = written.loaded = ledger.load()
+                round_ = written.round_ = self._judge(loaded, data, loaded.now, settings)
+                if written.is_given_up:
+                    # Judged by rows that memory has outrun, and not the round that memory kept.
+                    raise TimeoutError
+                ledger.save(round_.done, round_.deliveries, at=loaded.now, leader=str(lead.fence), results=round_.results)
+                self._prune(loaded.now, settings)
+        except Exception as error:  # noqa: BLE001 - raised again, or judged, by whoever waits
+            written.error = error
+        finally:
+            if not connection.in_atomic_block:
+                connection.close()
 
     def _in_memory(self, data: Data, settings: Mapping[str, Any]) -> None:
         if self._loaded is None:

@@ -250,7 +250,8 @@ class Sampler:
             except Exception as error:  # noqa: BLE001 - a fault of the alerts must not stop the roll-ups
                 telemetry.internal_error("alerts", "evaluator", error)
         now = self._clock.monotonic()
-        if now - self._rolled_at >= ROLL_UP_S and not lead.database_away:
+        # A database that stands still would hold up the alerts that are to tell of it.
+        if now - self._rolled_at >= ROLL_UP_S and not lead.database_away and frame["database_up"] != 0:
             self._rolled_at = now
             self._roll_up(lead)
 
