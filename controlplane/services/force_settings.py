@@ -27,7 +27,7 @@ FORCES: Final = register(
             Param(
                 "to", "choice", "open", choices=("open", "closed"), help=_("open refuses every call, closed admits every one.")
             ),
-            Param("reason", "text", "", min=1, max=500, help=_("Why.")),
+            Param("reason", "text", None, min=1, max=500, help=_("Why.")),
             Param("author", "text", "", max=200, help=_("Who.")),
             Param("until", "moment", None, help=_("When it ends.")),
         ),

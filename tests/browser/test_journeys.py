@@ -25,7 +25,7 @@ def check(visit: Visit, subject: str, permission: str, resource: str) -> str:
     visit.page.get_by_label("Permission").fill(permission)
     visit.page.get_by_label("Resource").fill(resource)
     visit.page.locator("form", has=visit.page.get_by_label("Permission")).get_by_role("button", name="Check").click()
-    return str(visit.page.get_by_role("status").inner_text())
+    return str(visit.page.locator('.ps-answer[role="status"]').inner_text())
 
 
 @THEMES

@@ -88,6 +88,7 @@ def test_answers_are_counted_one_by_one() -> None:
     assert (tally.answers["allowed"], tally.answers["denied"], tally.answered) == (2, 1, 3)
 
 
+@pytest.mark.timeout(240)
 def test_it_goes_on_over_a_restart_and_leaves_the_realm_as_it_was(tmp_path: Any) -> None:
     stop = threading.Event()
     with run("demo", folder=tmp_path) as demo:

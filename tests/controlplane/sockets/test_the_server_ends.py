@@ -133,7 +133,8 @@ def test_several_workers_without_redis_each_serve_sockets_and_stop_in_time(folde
                 assert page.closed()[0] == 1012
                 assert page.heard[-1]["type"] == "bye"
             serve.process.wait(timeout=20)
-            assert time.monotonic() - began < GRACE_S
+            # Its grace, and what a busy machine takes to start and end processes.
+            assert time.monotonic() - began < GRACE_S + 15
         assert not any("Traceback" in line for line in serve.printed), serve.printed
 
 

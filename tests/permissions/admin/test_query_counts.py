@@ -57,5 +57,5 @@ def test_pages_about_an_object_stay_bounded(alice: Desk, key_of: Any) -> None:
     ):
         with CaptureQueriesContext(connection) as seen:
             assert alice.get(url, key).status_code == 200
-        # Ten of them ask, in the operators' realm, whether the navigation shows the live configuration.
-        assert len(seen) <= 75, (url, len(seen))
+        # Some of them ask, in the operators' realm, which pages the navigation shows.
+        assert len(seen) <= 95, (url, len(seen))

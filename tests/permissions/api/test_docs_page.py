@@ -38,12 +38,24 @@ def page(browser: Browser, live_server_asgi: LiveServer) -> Iterator[Page]:
     assert complaints == []
 
 
+def shown(page: Page, selector: str) -> None:
+    """The page draws what is near the window: scrolls until there is such an element."""
+    for _ in range(200):
+        if page.locator(selector).count():
+            page.locator(selector).scroll_into_view_if_needed()
+            return
+        page.mouse.wheel(0, 500)
+        page.wait_for_timeout(100)
+    raise AssertionError(f"{selector} is not drawn")
+
+
 def test_it_is_drawn_from_our_own_files_under_the_sites_policy(page: Page) -> None:
-    for tag in ("roles", "bindings", "decisions", "keys", "audit"):
-        expect(page.locator(f"#operations-tag-{tag}")).to_be_visible()
+    for tag in ("audit", "bindings", "decisions", "keys", "roles"):
+        shown(page, f"#operations-tag-{tag}")
     policy = page.request.get("/api/docs/").headers["content-security-policy"]
     assert "script-src 'self';" in policy + ";"
     assert "unsafe" not in policy
+    shown(page, "#operations-roles-roles_create")
     page.locator("#operations-roles-roles_create").click()
     expect(page.get_by_text("Create a role")).to_be_visible()
     if os.environ.get("KEEP_SCREENSHOTS"):
@@ -71,6 +83,8 @@ def test_a_person_who_is_logged_in_writes_from_there(page: Page, live_server_asg
         [{"name": "sessionid", "value": alice.client.cookies["sessionid"].value, "url": live_server_asgi.url}]
     )
     page.reload()
+    expect(page.get_by_text("May this subject do this to that?")).to_be_visible()
+    shown(page, "#operations-roles-roles_create")
     page.locator("#operations-roles-roles_create").click()
     page.get_by_role("button", name="Try it out").click()
     page.locator("textarea.body-param__text").fill('{"name": "made in the docs"}')

@@ -23,7 +23,7 @@ def _office(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     pdp.reset()
     apply(OFFICE)
     monkeypatch.setattr(buffer, "BUFFER", buffer.Buffer())
-    for name, value in (("is_on", True), ("mask", 0), ("ratio", 1.0)):
+    for name, value in (("is_on", True), ("is_logged", True), ("mask", 0), ("ratio", 1.0)):
         monkeypatch.setattr(ON, name, value)
     yield
 
