@@ -145,6 +145,7 @@ def key_prefix(servers: Servers) -> str:
 @pytest.fixture(autouse=True)
 def _forgetful() -> None:
     """Each test's data are rolled back under the processes' memory: what a test learnt, the next one must not know."""
+    from controlplane.health.monitor import monitor
     from permissions import pdp
     from permissions.identity import keys
     from resilience import config, trace
@@ -156,6 +157,8 @@ def _forgetful() -> None:
     # Left by a request that a test made in this thread; a server's have a context each.
     trace.clear()
     local_store().close()
+    # A server that a test ended said so, for this process.
+    monitor.is_draining = False
 
 
 @pytest.fixture(scope="session")

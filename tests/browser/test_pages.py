@@ -37,7 +37,6 @@ ENGLISH = (
     "Select",
     "Version",
     "Maintenance",
-    "seconds",
 )
 
 

@@ -136,7 +136,12 @@ def test_a_killed_worker_leaves_the_figures_and_its_successor_joins_them(site: t
         site_ = watched(serve, key)
         site_.until(lambda found: found["live"] and found.get("nodes") == 3, "three processes")
         site_.ask(50)
-        before = [pid for pid, node in site_.nodes().items() if node["kind"] == "server"]
+
+        def servers() -> list[int]:
+            return [pid for pid, node in site_.nodes().items() if node["kind"] == "server"]
+
+        assert wait_until(lambda: len(servers()) == 2, 30), site_.nodes()
+        before = servers()
         os.kill(before[0], signal.SIGKILL)
 
         def is_replaced() -> bool:

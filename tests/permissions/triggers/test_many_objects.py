@@ -10,7 +10,7 @@ from permissions.writing import SYSTEM, permission_write
 from tests.permissions.triggers.operations import execute
 from tests.permissions.triggers.world import World, unique
 
-pytestmark = [pytest.mark.both_databases, pytest.mark.usefixtures("db")]
+pytestmark = [pytest.mark.both_databases, pytest.mark.usefixtures("db"), pytest.mark.timeout(300)]
 
 MANY = 20_001
 _COLUMNS = "INSERT INTO permissions_subject (realm_id, ref, kind, attributes, active, locked) "
