@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from django.db.models import QuerySet
@@ -16,7 +16,7 @@ from controlplane.alerts.shipped import HANDLERS as SHIPPED
 from controlplane.models import AlertHandler, AlertRule
 from controlplane.services import alert_settings
 from controlplane.services.alert_input import Reader, Stale, reason_of
-from controlplane.services.alert_rules import PAGE, present, rule_one
+from controlplane.services.alert_rules import PAGE, present, rule_one, written
 from controlplane.services.alert_secrets import Unreadable, new_secret
 from controlplane.services.rights import OPERATE, VIEW, control_realm, require
 from permissions.bundle.compact import date_text
@@ -56,7 +56,7 @@ def handler_create(*, actor: Actor, data: Mapping[str, Any], reason: object, req
         write.record("alert_handler_create", "alert-handler", row.name, None, line_of(row))
         return row
 
-    return _written(work, actor, why, request_id), key
+    return written(work, actor, why, request_id), key
 
 
 def handler_change(
@@ -89,7 +89,7 @@ def handler_change(
         write.record("alert_handler_change", "alert-handler", name, before, line_of(row))
         return row
 
-    changed: AlertHandler = _written(work, actor, why, request_id)
+    changed: AlertHandler = written(work, actor, why, request_id)
     return changed
 
 
@@ -111,7 +111,7 @@ def handler_rekey(
         write.record("alert_handler_rekey", "alert-handler", name, None, {"version": row.version})
         return row
 
-    return _written(work, actor, why, request_id), key
+    return written(work, actor, why, request_id), key
 
 
 def handler_delete(name: str, *, actor: Actor, reason: object, expected: int | None = None, request_id: str = "") -> None:
@@ -130,7 +130,7 @@ def handler_delete(name: str, *, actor: Actor, reason: object, expected: int | N
         row.delete()
         write.record("alert_handler_delete", "alert-handler", name, before, None)
 
-    _written(work, actor, why, request_id)
+    written(work, actor, why, request_id)
 
 
 def rule_test_fire(rule: str, *, actor: Actor, reason: object, request_id: str = "") -> list[Delivery]:
@@ -266,9 +266,3 @@ def _found(name: str, expected: int | None = None) -> AlertHandler:
     if expected is not None and expected != row.version:
         raise Stale(f"version {row.version} of the handler is in force, not {expected}: look at it again")
     return row
-
-
-def _written(work: Callable[[Write], Any], actor: Actor, reason: str, request_id: str) -> Any:
-    done, _ = run_write(control_realm(), actor, reason, work, request_id=request_id)
-    telemetry.emit("alert.rules_changed", actor=actor.name)
-    return done

@@ -12,8 +12,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +21,6 @@ from controlplane.live import store as stores
 from controlplane.live.decisions import TAP, checked_watch
 from controlplane.live.failover import FailoverStore
 from controlplane.live.port import (
-    CLEARED,
     EVENTS,
     FRAME,
     NODES,
@@ -32,9 +30,8 @@ from controlplane.live.port import (
     Event,
     LiveError,
     LiveStore,
-    event_id,
-    split_id,
 )
+from controlplane.live.tail import RING, News, Replay, Tail
 from resilience import telemetry
 from resilience.clock import SYSTEM, Clock
 
@@ -42,37 +39,20 @@ log = logging.getLogger("controlplane.live")
 
 Callback = Callable[[str, bytes], object]
 
-# Events that a process holds for those who come back: what a page may be sent at once.
-RING: Final = 2_000
 # Without a message for so long, the store itself is looked at: messages may be lost.
 LOOK_S: Final = 1.0
-# Events read at once, and at most so many times a second.
-BATCH: Final = 500
+# Seconds between two readings of events: as many batches of the tail at most.
 EVENTS_EVERY_S: Final = 0.2
-# Milliseconds behind the newest at which a hub gives up reading one after the other: half of what a stream holds of a flood.
-BEHIND_MS: Final = 2_000
 # Told to sockets: some events were lost on the way here.
 GAP: Final = "gap"
-# Milliseconds: longer than a statement may take to commit.
-LATE_MS: Final = 2_000
 # Messages that wait for the hub's thread; a store that floods it costs this much memory.
 WAITING: Final = 1_000
 # A frame that was stored so lately is taken at the start.
 STORED_S: Final = 2.0
-# What another store holds of events from before is told to nobody, when the hub turns to it.
-NEWS_S: Final = 10.0
 # After which a frame of an older term counts again: who led then may lead alone now.
 FENCE_S: Final = 5.0
 _ENCODE: Final = msgspec.json.Encoder().encode
 _DECODE: Final = msgspec.json.Decoder().decode
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """`is_gap`: something between the id that was named and the first of `events` is not there any more."""
-
-    events: list[Event]
-    is_gap: bool
 
 
 class Hub:
@@ -93,11 +73,8 @@ class Hub:
         self._frame: dict[str, Any] | None = None
         self._frame_at: float | None = None
         self._nodes: list[dict[str, Any]] = []
-        self._ring: deque[Event] = deque(maxlen=RING)
-        self._held: dict[tuple[str, str], None] = {}
-        self._places: dict[str, str] = {}
+        self._tail = Tail()
         self._events_at = float("-inf")
-        self._has_looked = False
         self._are_events_due = True
         self._is_store_away = False
 
@@ -121,20 +98,7 @@ class Hub:
 
     def replay(self, after: str = "", limit: int = RING) -> Replay:
         """Raises ValueError for what is no id."""
-        if after:
-            split_id(after)
-        with self._lock:
-            held = list(self._ring)
-        if not after:
-            return Replay(held[-limit:] if limit > 0 else [], False)
-        # By place where the id is known: what came from another store meanwhile may have a smaller one.
-        place = next((place for place, event in enumerate(held) if event["id"] == after), None)
-        found = held[place + 1 :] if place is not None else [event for event in held if event["id"] > after]
-        # Newer than all that is known: of a store that began anew under a clock that was set back.
-        is_gap = place is None and (not held or held[0]["id"] > after or all(event["id"] < after for event in held))
-        if len(found) > limit:  # the newest are wanted, and it is said that there were more
-            return Replay(found[-limit:] if limit > 0 else [], True)
-        return Replay(found, is_gap)
+        return self._tail.replay(after, limit)
 
     def listen(self, callback: Callback) -> Callable[[], None]:
         """Calls `callback(kind, payload)` in the hub's thread; it must be quick, and hand over. Returns a way out.
@@ -239,67 +203,18 @@ class Hub:
         failed: LiveError | None = None
         for source in sources:
             try:
-                self._read_from(source)
+                self._tell_news(self._tail.read(source))
             except LiveError as error:
                 failed = error
         if failed is not None:
             raise failed
 
-    def _read_from(self, store: LiveStore) -> None:
-        # Each store has ids of its own: what one holds is no measure for another.
-        name = store.name
-        after = self._places.get(name, "")
-        found = store.events(after, BATCH) if after else store.events(limit=RING)
-        late = store.events(_before(after), BATCH) if after and name == "rows" else []
-        if after and not found and not late and (newest := store.events(limit=1)) and newest[-1]["id"] < after:
-            # It lost its data and counts by another clock, or one that was set back: what comes would stay behind our place.
-            after, found = "", store.events(limit=RING)
-        is_behind = bool(after) and len(found) == BATCH and self._is_far_behind(store, found[-1]["id"])
-        lost = ""
-        if is_behind:
-            # In its turn, what a flood left in the store would be dropped there before it is read, and nobody would be told.
-            first, newest = found[0]["id"], store.events(limit=RING)
-            found = [event for event in newest if event["id"] > after]
-            lost = after if newest[0]["id"] > first else ""
-        is_first, self._has_looked = not self._has_looked, True
-        if not found and not late:
-            return
-        if found:
-            self._places[name] = found[-1]["id"]
-        if not after and not is_first:
-            since = time.time() - NEWS_S
-            found = [event for event in found if event.get("at", 0) >= since]
-        if lost:
-            with self._lock:  # who asks for what is behind an older id must hear of the hole too
-                self._ring.clear()
-            self._say(GAP, _ENCODE({"type": GAP, "dropped": None, "last": lost}))
-        new = self._keep(name, [*late, *found])
-        self._are_events_due = self._are_events_due or (bool(after) and len(found) == BATCH)
-        if new and not is_first:
-            self._say(EVENTS, _ENCODE({"type": EVENTS, "events": new, "last": new[-1]["id"]}))
-
-    def _is_far_behind(self, store: LiveStore, last: str) -> bool:
-        newest = store.events(limit=1)
-        return bool(newest) and split_id(newest[-1]["id"])[0] - split_id(last)[0] > BEHIND_MS
-
-    def _keep(self, store: str, found: Sequence[Event]) -> list[Event]:
-        new = []
-        with self._lock:
-            for event in found:
-                # Two stores may give the same id to two events.
-                key = (store, event["id"])
-                if key in self._held:
-                    continue
-                if event.get("name") == CLEARED:
-                    self._ring.clear()
-                    self._held.clear()
-                self._ring.append(event)
-                self._held[key] = None
-                # A little more than the ring: what is read once more must be known, though it is shown no longer.
-                while len(self._held) > 2 * RING:
-                    del self._held[next(iter(self._held))]
-                new.append(event)
-        return new
+    def _tell_news(self, news: News) -> None:
+        if news.lost:
+            self._say(GAP, _ENCODE({"type": GAP, "dropped": None, "last": news.lost}))
+        self._are_events_due = self._are_events_due or news.is_more
+        if news.events:
+            self._say(EVENTS, _ENCODE({"type": EVENTS, "events": news.events, "last": news.events[-1]["id"]}))
 
     def _take(self, kind: str, payload: bytes) -> None:
         if kind == EVENTS:
@@ -346,12 +261,6 @@ class Hub:
     def after_fork(self) -> None:
         """In a child nothing runs, and the parent's locks may be held for ever."""
         self._begin_anew()
-
-
-def _before(after: str) -> str:
-    """Of two writers of rows the later one may commit first: what was written lately is read once more."""
-    at_ms, _ = split_id(after)
-    return event_id(max(0, at_ms - LATE_MS), 0)
 
 
 def _watch(body: object) -> None:

@@ -50,7 +50,7 @@ def rule_create(*, actor: Actor, data: Mapping[str, Any], reason: object, reques
         write.record("alert_rule_create", "alert-rule", row.name, None, line_of(row))
         return row
 
-    made: AlertRule = _written(work, actor, why, request_id)
+    made: AlertRule = written(work, actor, why, request_id)
     return made
 
 
@@ -80,7 +80,7 @@ def rule_change(
         write.record("alert_rule_change", "alert-rule", name, before, line_of(row))
         return row
 
-    changed: AlertRule = _written(work, actor, why, request_id)
+    changed: AlertRule = written(work, actor, why, request_id)
     return changed
 
 
@@ -97,7 +97,7 @@ def rule_delete(name: str, *, actor: Actor, reason: object, expected: int | None
         row.delete()
         write.record("alert_rule_delete", "alert-rule", name, before, None)
 
-    _written(work, actor, why, request_id)
+    written(work, actor, why, request_id)
 
 
 def rule_try(*, actor: Actor, expr: object) -> dict[str, Any]:
@@ -155,7 +155,8 @@ def _found(name: str, expected: int | None = None) -> AlertRule:
     return row
 
 
-def _written(work: Callable[[Write], Any], actor: Actor, reason: str, request_id: str) -> Any:
+def written(work: Callable[[Write], Any], actor: Actor, reason: str, request_id: str) -> Any:
+    """What `work` gives, in one audited write; told to the evaluators. For rules and handlers."""
     done, _ = run_write(control_realm(), actor, reason, work, request_id=request_id)
     telemetry.emit("alert.rules_changed", actor=actor.name)
     return done

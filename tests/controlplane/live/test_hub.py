@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from controlplane.live.hub import RING, Hub
+from controlplane.live.hub import Hub
 from controlplane.live.memory import MemoryStore
 from controlplane.live.port import CLEARED, EVENTS, FRAME, NODES, NOTICE, RIGHTS, LiveError, LiveStore, event_id
+from controlplane.live.tail import RING
 from resilience.clock import FakeClock
 
 

@@ -7,7 +7,7 @@ import json
 from types import SimpleNamespace
 from typing import Any, cast
 
-from controlplane.live.hub import Replay
+from controlplane.live.tail import Replay
 from controlplane.sockets.messages import Message, Subscribe, events_text
 from controlplane.sockets.outbox import Outbox
 from controlplane.sockets.stream import Stream
