@@ -14,7 +14,6 @@ from controlplane.services import alert_input
 from controlplane.services.alert_expressions import WINDOWS, Data, compiled, data_of
 from controlplane.services.alert_input import Reader, Stale, expression_of, reason_of
 from controlplane.services.rights import OPERATE, VIEW, control_realm, on_page, require
-from permissions.engine.types import ConditionSyntaxError
 from permissions.errors import Conflict, Invalid, NotFound, Problem
 from permissions.writing import Actor, Write, run_write
 from resilience import telemetry
@@ -109,14 +108,6 @@ def rule_try(*, actor: Actor, expr: object) -> dict[str, Any]:
         return {"valid": False, "errors": read.problems, "result": None, "values": {}}
     verdict = compiled(text).evaluate(present())
     return {"valid": True, "errors": [], "result": verdict.result, "values": dict(verdict.values)}
-
-
-def result_now(expr: str) -> str:
-    """For a page: true, false, no_data or error."""
-    try:
-        return compiled(expr).evaluate(present()).result
-    except ConditionSyntaxError:
-        return "error"
 
 
 def present() -> Data:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from controlplane.services import boards
 from controlplane.services.boards import Fresh, action, checked_end, checked_number, found, is_shared
-from controlplane.services.config import active, values_of
+from controlplane.services.config import active
 from controlplane.services.instances import Figures
 from controlplane.services.rights import OPERATE, VIEW, may, on_page, require
 from permissions import conf
@@ -256,9 +256,3 @@ def _fits(limiter: RateLimiter, limit: int) -> None:
         changed(options, own)
     except ValueError as error:
         raise Invalid([Problem("limit", str(error))]) from error
-
-
-def configured(rule: str) -> Mapping[str, Any]:
-    """What the configuration sets for the rule."""
-    found_here: Mapping[str, Any] = values_of("limiters", active()).get(rule, {})
-    return found_here
