@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -39,7 +40,7 @@ class NotDelivered(Exception):
         self.retry_after_s = retry_after_s
 
 
-class Handler:
+class Handler(ABC):
     """Subclasses name their kind. One object serves all handlers of its kind, from several threads."""
 
     kind: ClassVar[str]
@@ -58,6 +59,6 @@ class Handler:
         """What people see of a sealed option."""
         return "…"
 
+    @abstractmethod
     def deliver(self, message: Message, settings: Settings) -> None:
         """Raises NotDelivered; any other exception counts as a fault that another attempt may heal."""
-        raise NotImplementedError
