@@ -148,7 +148,8 @@ def _forgetful() -> None:
     from controlplane.health.monitor import monitor
     from permissions import pdp
     from permissions.identity import keys
-    from resilience import config, trace
+    from permsite import protection
+    from resilience import config, registry, trace
     from resilience.storage.base import local_store
 
     pdp.reset()
@@ -157,6 +158,9 @@ def _forgetful() -> None:
     # Left by a request that a test made in this thread; a server's have a context each.
     trace.clear()
     local_store().close()
+    # A limiter keeps the store of its first question, which may have been another test's own.
+    for rule in (protection.LOGIN_ADDRESS, protection.LOGIN_USER, protection.ADMIN):
+        registry.limiter(rule).core._store = None
     # A server that a test ended said so, for this process.
     monitor.is_draining = False
 

@@ -16,7 +16,6 @@ from permissions.writing import SYSTEM
 from permsite import protection
 from permsite.asgi import application
 from resilience import config, maintenance, registry
-from resilience.storage import close_default
 from tests.permsite.test_site import ask
 
 QUESTION = {"subject": {"type": "user", "id": "alice"}, "action": {"name": "read"}, "resource": {"type": "channel", "id": "9"}}
@@ -31,7 +30,6 @@ def key(realm: Realm, name: str = "ci", **options: Any) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Iterator[None]:
-    close_default()  # a store that another test left counts its logins
     yield
     config.LIVE.reset()
 
